@@ -1,0 +1,81 @@
+# make demo and make test work in a fresh clone: each makes its own environment in .venv first.
+#
+# Variables:  PYTHON=python3.12     which Python makes the environment (3.10 or newer)
+#             TORCH_INDEX=URL       another package index for torch, such as https://download.pytorch.org/whl/cpu
+#             PIP_ARGS="..."        further arguments of every pip install
+#             PYTEST_ARGS="..."     further arguments of pytest
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_ARGS)
+DEMO := bids_nodereg/data/demo
+DEMO_OUTPUT := demo-output
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# One environment: two pip runs at a time would spoil it.
+.NOTPARALLEL:
+.PHONY: help demo test quality demo-data clean distclean
+
+help:
+	@echo "make demo       register the demo data (two simulated subjects), say where the report is"
+	@echo "make test       run the tests"
+	@echo "make quality    check style, types and import directions"
+	@echo "make demo-data  make the demo data again, in $(DEMO)"
+	@echo "make clean      remove results and caches;  make distclean  also removes $(VENV)"
+
+demo: $(VENV)/.ready-run
+	$(BIN)/python run.py $(DEMO) $(DEMO_OUTPUT) participant -d truth=$(DEMO)/derivatives/truth
+	@echo "Reports (open in a browser):"
+	@ls $(CURDIR)/$(DEMO_OUTPUT)/*.html
+
+test: $(VENV)/.ready-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+quality: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo-data: $(VENV)/.ready-demo-data
+	$(BIN)/python -m bids_nodereg.data.build_demo $(DEMO)
+
+clean:
+	rm -rf $(DEMO_OUTPUT) build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)
+
+# ---- environments: a stamp file says what has been installed ----------------------------------------
+
+# torch stands in a stamp of its own, because only it may come from another index.
+$(VENV)/.ready-torch: constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "nodereg: '$(PYTHON)' was not found. Install Python 3.10 or newer, or say make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "nodereg: needs Python 3.10 or newer, '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Say make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "nodereg: '$(PYTHON)' has no venv module. On Debian or Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }
+	@echo "nodereg: making the environment $(VENV) (once; torch is large, this takes some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@touch $@
+
+$(VENV)/.ready-run: $(VENV)/.ready-torch pyproject.toml
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.ready-%: $(VENV)/.ready-torch pyproject.toml
+	$(PIP_INSTALL) --editable '.[$*]'
+	@touch $@

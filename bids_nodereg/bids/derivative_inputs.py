@@ -1,0 +1,144 @@
+"""Find what other programs derived from an image: brain masks, label maps, known transforms.
+
+A file of a derivative data set belongs to an image of the same subject and session when
+
+1. its sidecar's ``SpatialReference`` is that image (another image of the data set rules it out), or
+2. its ``space-`` is the image's contrast; without ``space-`` it belongs to the T1w, as in fMRIPrep;
+
+and, in case 2, when the entities of the acquisition (``acq``, ``ce``, ``rec``, ``run``, ...) agree.
+A file that lacks some of them still belongs when the session has one image of that contrast only.
+Files in a standard space never match.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+from bids_nodereg.bids.image import RAW, Image, LabelMap
+from bids_nodereg.bids.names import IMAGE_EXTENSIONS, FileName, clean_label, natural_key, parse_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+Derivative = tuple[str, "Path"]  # name and root folder
+
+WITHOUT_SPACE = "T1w"  # the contrast that a derivative without ``space-`` belongs to
+_DESCRIBING = {"sub", "ses", "space", "label", "desc", "seg", "atlas", "scale", "res", "from", "to", "mode"}
+_TRUTH_EXTENSIONS = (".nii.gz", ".nii", ".h5", ".txt", ".tfm", ".mat")
+
+
+def find_brain_mask(derivatives: Sequence[Derivative], image: Image) -> Path | None:
+    """First ``desc-brain_mask`` that belongs to the image, in the order of the data sets; or None."""
+    for _, root in derivatives:
+        for path, name in _files_of(root, image, "mask"):
+            if name.get("desc") == "brain" and name.get("label") in {None, "brain"}:
+                return path
+    return None
+
+
+def find_label_maps(derivatives: Sequence[Derivative], image: Image) -> tuple[LabelMap, ...]:
+    """All ``dseg`` volumes that belong to the image, by the order of the data sets, then by name."""
+    maps: list[LabelMap] = []
+    for dataset, root in derivatives:
+        for path, name in _files_of(root, image, "dseg"):
+            desc = _unique_label(name, dataset, [each.desc for each in maps])
+            uri = f"bids:{dataset}:{path.relative_to(root).as_posix()}"
+            maps.append(LabelMap(path, desc, uri, _lookup_table(root, path, name)))
+    return tuple(maps)
+
+
+def find_truth(derivatives: Sequence[Derivative], fixed: Image, moving: Image) -> Path | None:
+    """Known transform ``from-<moving>_to-<fixed>_mode-image_desc-truth_xfm`` of a simulated pair, or None."""
+    if (fixed.subject, fixed.session) != (moving.subject, moving.session):
+        return None
+    wanted = {"from": moving.suffix, "to": fixed.suffix, "mode": "image", "desc": "truth"}
+    for _, root in derivatives:
+        for path, name in _scan(root, moving):
+            labels = dict(name.entities)
+            is_xfm = name.suffix == "xfm" and name.extension in _TRUTH_EXTENSIONS
+            if is_xfm and wanted.items() <= labels.items() and _acquisition_agrees(name, moving):
+                return path
+    return None
+
+
+def _files_of(root: Path, image: Image, suffix: str) -> Iterator[tuple[Path, FileName]]:
+    for path, name in _scan(root, image):
+        if name.suffix == suffix and name.extension in IMAGE_EXTENSIONS and _belongs(path, name, image):
+            yield path, name
+
+
+def _scan(root: Path, image: Image) -> Iterator[tuple[Path, FileName]]:
+    """Files of the image's subject and session below a derivative's root, in natural order."""
+    session = () if image.session is None else (f"ses-{image.session}",)
+    folder = root.joinpath(f"sub-{image.subject}", *session, "anat")
+    if not image.subject or not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
+        name = parse_name(path.name)
+        if name and name.get("sub") == image.subject and name.get("ses") == image.session:
+            yield path, name
+
+
+def _belongs(path: Path, name: FileName, image: Image) -> bool:
+    reference = _raw_reference(path, image)
+    if reference is not None:
+        return reference == image.relative
+    own_space = image.entity("space")
+    if own_space is not None:
+        return name.get("space") == own_space
+    return (name.get("space") or WITHOUT_SPACE) == image.suffix and _acquisition_agrees(name, image)
+
+
+def _raw_reference(path: Path, image: Image) -> str | None:
+    """Raw image that a file's sidecar gives as its grid, when it gives one that is in the data set."""
+    sidecar = path.with_name(path.name.partition(".")[0] + ".json")
+    try:
+        value = json.loads(sidecar.read_text(encoding="utf-8-sig"))["SpatialReference"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if image.dataset != RAW or not isinstance(value, str) or not value.startswith("bids:"):
+        return None
+    dataset, _, relative = value.removeprefix("bids:").partition(":")
+    raw_root = image.path.parents[image.relative.count("/")]
+    return relative if dataset and os.path.lexists(raw_root / relative) else None
+
+
+def _acquisition_agrees(name: FileName, image: Image) -> bool:
+    theirs = {entity for entity in name.entities if entity[0] not in _DESCRIBING}
+    ours = {entity for entity in image.short_entities if entity[0] not in _DESCRIBING}
+    return theirs == ours or (theirs < ours and _is_only_one(image))
+
+
+def _is_only_one(image: Image) -> bool:
+    """Whether no other image of the contrast lies in the same folder."""
+    names = (parse_name(path.name) for path in image.path.parent.iterdir())
+    same = {name.entities for name in names if name and _is_image(name) and name.suffix == image.suffix}
+    return len(same) == 1
+
+
+def _is_image(name: FileName) -> bool:
+    return name.extension in IMAGE_EXTENSIONS
+
+
+def _unique_label(name: FileName, dataset: str, taken: Sequence[str]) -> str:
+    label = clean_label("".join(name.get(key) or "" for key in ("atlas", "seg", "scale", "desc"))) or "dseg"
+    if label in taken:
+        label += clean_label(dataset)
+    candidates = [label, *(f"{label}{number}" for number in range(2, len(taken) + 3))]
+    return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def _lookup_table(root: Path, path: Path, name: FileName) -> Path | None:
+    """TSV of label names beside the file or, by inheritance, at the data set's root."""
+    beside = path.with_name(path.name.partition(".")[0] + ".tsv")
+    tables = [table for table in root.glob("*dseg.tsv") if _applies(table, name)]
+    most_specific_first = sorted(tables, key=lambda table: (-len(table.name), table.name))
+    return next((table for table in [beside, *most_specific_first] if table.is_file()), None)
+
+
+def _applies(table: Path, name: FileName) -> bool:
+    parsed = parse_name(table.name)
+    return table.name == "dseg.tsv" if parsed is None else set(parsed.entities) <= set(name.entities)

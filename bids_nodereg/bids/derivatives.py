@@ -1,0 +1,279 @@
+"""All output paths of one pair, below one output folder.
+
+The moving image's entities lead every name, its folder is where the files lie (so a pair across
+participants lies with the moving one), and ``from-``/``to-``/``space-`` say what was registered.
+A label is the contrast alone, ``to-T1w``, as long as that is unambiguous:
+
+- a fixed image of another participant or session always says so: ``to-sub02T1w``, ``to-ses1T1w``;
+- names that would clash within the run get the fixed image's other entities, ``to-T1wrun2``, and
+  where the contrast of both is the same, the moving one's too: ``from-T1wcegad_to-T1w``;
+- what still clashes gets a digest of the paths of both images.
+
+So any two different pairs of a run have disjoint names, whatever the rules and the pairs file say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bids_nodereg.bids.names import Entity, build_name, clean_label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from bids_nodereg.bids.image import Image
+    from bids_nodereg.bids.pairs import Pair
+
+# How much a label says. Each level is tried where the one before leaves a clash.
+_SHORT, _ENTITIES, _DIGEST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Every output path of one pair; nothing is made or written by it.
+
+    Attributes
+    ----------
+    out_dir
+        Root of the output data set.
+    folder
+        Where the files of the pair lie: ``sub-<moving>/[ses-<moving>/]anat``.
+    lead
+        Entities of the moving image, with short keys.
+    moving_suffix
+        Contrast of the moving image.
+    from_label, to_label
+        Labels of the moving and of the fixed image.
+    """
+
+    out_dir: Path
+    folder: Path
+    lead: tuple[Entity, ...]
+    moving_suffix: str
+    from_label: str
+    to_label: str
+
+    @property
+    def name(self) -> str:
+        """Stem that names the pair, ``sub-01_from-T2w_to-T1w``; for status records and logs."""
+        return build_name(self._transform(inverse=False), "", "").removesuffix("_")
+
+    @property
+    def forward_h5(self) -> Path:
+        """Composite ITK transform: takes fixed to moving points, so it pulls the moving image."""
+        return self._xfm(".h5")
+
+    @property
+    def forward_json(self) -> Path:
+        """Sidecar of the forward transform; written last, it is the mark that the pair is done."""
+        return self._xfm(".json")
+
+    @property
+    def inverse_h5(self) -> Path:
+        """Composite ITK transform that pulls the fixed image onto the moving grid."""
+        return self._xfm(".h5", inverse=True)
+
+    @property
+    def inverse_json(self) -> Path:
+        """Sidecar of the inverse transform."""
+        return self._xfm(".json", inverse=True)
+
+    @property
+    def affine_txt(self) -> Path:
+        """Affine part of the forward transform, ITK text."""
+        return self._xfm(".txt", "affine")
+
+    @property
+    def warp_nii(self) -> Path:
+        """Displacement part of the forward transform."""
+        return self._xfm(".nii.gz", "warp")
+
+    @property
+    def inverse_warp_nii(self) -> Path:
+        """Displacement part of the inverse transform, on the same grid as the forward one's."""
+        return self._xfm(".nii.gz", "inversewarp")
+
+    @property
+    def jacobian_nii(self) -> Path:
+        """Jacobian determinant of the forward transform."""
+        return self._xfm(".nii.gz", "jacobian")
+
+    @property
+    def jacobian_json(self) -> Path:
+        """Sidecar of the Jacobian determinant."""
+        return self._xfm(".json", "jacobian")
+
+    @property
+    def warped_nii(self) -> Path:
+        """Moving image on the fixed grid."""
+        return self._in_fixed_space("nodereg", self.moving_suffix, ".nii.gz")
+
+    @property
+    def warped_json(self) -> Path:
+        """Sidecar of the warped image."""
+        return self._in_fixed_space("nodereg", self.moving_suffix, ".json")
+
+    @property
+    def qc_json(self) -> Path:
+        """Quality measures."""
+        return self.folder / build_name((*self._transform(inverse=False), ("mode", "image")), "qc", ".json")
+
+    @property
+    def report_html(self) -> Path:
+        """Report of the participant, one for all its pairs."""
+        return self.out_dir / f"sub-{dict(self.lead)['sub']}.html"
+
+    @property
+    def figures_dir(self) -> Path:
+        """Folder for figures of the participant."""
+        return self.out_dir / f"sub-{dict(self.lead)['sub']}" / "figures"
+
+    def carried_desc(self, desc: str) -> str:
+        """Label of the moving image's label map ``desc`` once carried: ``aseg`` becomes ``asegfromT2w``."""
+        return f"{clean_label(desc)}from{self.from_label}"
+
+    def carried_nii(self, desc: str) -> Path:
+        """Label map ``desc`` of the moving image, on the fixed grid."""
+        return self._in_fixed_space(self.carried_desc(desc), "dseg", ".nii.gz")
+
+    def carried_json(self, desc: str) -> Path:
+        """Sidecar of a carried label map."""
+        return self._in_fixed_space(self.carried_desc(desc), "dseg", ".json")
+
+    def carried_tsv(self, desc: str) -> Path:
+        """Names of the labels of a carried label map."""
+        return self._in_fixed_space(self.carried_desc(desc), "dseg", ".tsv")
+
+    def figure(self, desc: str, extension: str) -> Path:
+        """Figure of the pair, named as nireports names them."""
+        entities = (*self._transform(inverse=False), ("desc", clean_label(desc)))
+        return self.figures_dir / build_name(entities, self.moving_suffix, extension)
+
+    def uri(self, path: Path) -> str:
+        """BIDS URI of an output, ``bids::sub-01/...``."""
+        return f"bids::{path.relative_to(self.out_dir).as_posix()}"
+
+    def paths(self, descs: Sequence[str] = ()) -> tuple[Path, ...]:
+        """All files of this pair alone, those of the label maps ``descs`` included."""
+        carried = [
+            path(desc) for desc in descs for path in (self.carried_nii, self.carried_json, self.carried_tsv)
+        ]
+        return (
+            *(self.forward_h5, self.forward_json, self.inverse_h5, self.inverse_json),
+            *(self.affine_txt, self.warp_nii, self.inverse_warp_nii),
+            *(self.jacobian_nii, self.jacobian_json, self.warped_nii, self.warped_json, self.qc_json),
+            *carried,
+        )
+
+    def _transform(self, *, inverse: bool) -> tuple[Entity, ...]:
+        labels = (self.to_label, self.from_label) if inverse else (self.from_label, self.to_label)
+        return (*self.lead, ("from", labels[0]), ("to", labels[1]))
+
+    def _xfm(self, extension: str, desc: str = "", *, inverse: bool = False) -> Path:
+        entities = (*self._transform(inverse=inverse), ("mode", "image"))
+        described = (*entities, ("desc", desc)) if desc else entities
+        return self.folder / build_name(described, "xfm", extension)
+
+    def _in_fixed_space(self, desc: str, suffix: str, extension: str) -> Path:
+        entities = (*self.lead, ("space", self.to_label), ("desc", desc))
+        return self.folder / build_name(entities, suffix, extension)
+
+
+def outputs_of(pair: Pair, pairs: Sequence[Pair], out_dir: Path) -> Outputs:
+    """Output paths of one pair.
+
+    Parameters
+    ----------
+    pair
+        The pair.
+    pairs
+        All pairs of the run that have the same moving participant, ``pair`` among them; more do no
+        harm. They decide how much the labels must say.
+    out_dir
+        Root of the output data set.
+    """
+    group = [each for each in pairs if _lead(each.moving) == _lead(pair.moving)]
+    return _outputs_of_group(group, out_dir)[_key(pair)]
+
+
+def all_outputs(pairs: Sequence[Pair], out_dir: Path) -> tuple[Outputs, ...]:
+    """Output paths of all pairs, in their order."""
+    groups: dict[tuple[Entity, ...], list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(_lead(pair.moving), []).append(pair)
+    found = {key: out for group in groups.values() for key, out in _outputs_of_group(group, out_dir).items()}
+    return tuple(found[_key(pair)] for pair in pairs)
+
+
+def _outputs_of_group(group: Sequence[Pair], out_dir: Path) -> dict[tuple[Path, Path], Outputs]:
+    """Name pairs that share the moving image's entities, saying more wherever names clash."""
+    pairs = {_key(pair): pair for pair in group}
+    levels = dict.fromkeys(pairs, _SHORT)
+    while True:
+        outputs = {key: _outputs(pair, levels[key], out_dir) for key, pair in pairs.items()}
+        paths = {
+            key: out.paths([each.desc for each in pairs[key].moving_dseg]) for key, out in outputs.items()
+        }
+        # a file system may not tell upper from lower case, so names must differ in more than that
+        uses = Counter(str(path).casefold() for files in paths.values() for path in files)
+        clashing = [
+            key for key, files in paths.items() if any(uses[str(path).casefold()] > 1 for path in files)
+        ]
+        raised = [key for key in clashing if levels[key] < _DIGEST]
+        if not raised:
+            return outputs
+        levels |= {key: levels[key] + 1 for key in raised}
+
+
+def _outputs(pair: Pair, level: int, out_dir: Path) -> Outputs:
+    fixed, moving = pair.fixed, pair.moving
+    session = () if moving.session is None else (f"ses-{moving.session}",)
+    return Outputs(
+        out_dir=out_dir,
+        folder=out_dir.joinpath(f"sub-{moving.subject}", *session, "anat"),
+        lead=_lead(moving),
+        moving_suffix=moving.suffix,
+        from_label=_from_label(fixed, moving, level),
+        to_label=_to_label(fixed, moving, level),
+    )
+
+
+def _to_label(fixed: Image, moving: Image, level: int) -> str:
+    if fixed.space:
+        label = clean_label(fixed.space) or "template"
+    else:
+        other_subject = "" if fixed.subject == moving.subject else f"sub{fixed.subject}"
+        other_session = "" if fixed.session == moving.session else f"ses{fixed.session or ''}"
+        label = clean_label(other_subject + other_session + fixed.suffix)
+        label += _entity_text(fixed) if level >= _ENTITIES else ""
+    return label + (_digest(fixed, moving) if level >= _DIGEST else "")
+
+
+def _from_label(fixed: Image, moving: Image, level: int) -> str:
+    is_self_clash = level >= _ENTITIES and _to_label(fixed, moving, _SHORT) == moving.suffix
+    return clean_label(moving.suffix) + (_entity_text(moving) if is_self_clash else "")
+
+
+def _entity_text(image: Image) -> str:
+    """Entities beyond subject and session as part of a label: ``acqmpragerun2``."""
+    return clean_label(
+        "".join(key + label for key, label in image.short_entities if key not in {"sub", "ses"})
+    )
+
+
+def _digest(*images: Image) -> str:
+    text = "\n".join(f"{image.dataset}:{image.relative}:{image.space}" for image in images)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _lead(moving: Image) -> tuple[Entity, ...]:
+    """Entities of the moving image that lead the names; those of a derivative's own processing do not."""
+    return tuple(entity for entity in moving.short_entities if entity[0] not in {"space", "desc", "res"})
+
+
+def _key(pair: Pair) -> tuple[Path, Path]:
+    return (pair.fixed.path, pair.moving.path)

@@ -1,0 +1,155 @@
+"""Records of what is found in a data set: one image, one label map; and which contrasts pair up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from bids_nodereg.bids.names import ENTITIES, IMAGE_EXTENSIONS, LONG_TO_SHORT, Entity, FileName, parse_name
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAW = "raw"
+
+# Suffixes that pair up, best reference first, each with its why.
+CONTRASTS: dict[str, str] = {
+    "T1w": "the usual anatomical reference: best grey/white contrast, near isotropic",
+    "UNIT1": "the T1-weighted image of MP2RAGE, a reference where there is no T1w",
+    "T2w": "T2-weighted",
+    "PDw": "proton-density-weighted",
+    "FLAIR": "T2-weighted with the fluid's signal removed",
+    "T2starw": "T2*-weighted: distorted near air, so the last choice of reference",
+}
+
+# Anatomical suffixes that stay out, each with the reason that a user is given.
+NOT_PAIRED: dict[str, str] = {
+    "inplaneT1": "a thin slab in the plane of the functional images, not a T1w",
+    "inplaneT2": "a thin slab in the plane of the functional images, not a T2w",
+    "PDT2": "two contrasts in one 4-D file: split it into PDw and T2w",
+    "angio": "vessels only, no tissue contrast",
+    "defacemask": "a mask, not an image",
+    "MP2RAGE": "the parts of a UNIT1, not a contrast of their own",
+}
+NO_CONTRAST = "not a weighted anatomical image (quantitative map, file collection or unknown suffix)"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One anatomical image file.
+
+    Attributes
+    ----------
+    path
+        Absolute path; symbolic links are not followed.
+    relative
+        POSIX path relative to the root of its data set.
+    subject, session
+        Labels without ``sub-``, ``ses-``; the session may be missing.
+    suffix
+        Contrast, such as ``T2w``.
+    entities
+        All other ``(long name, label)`` pairs in BIDS order, as spelled in the file name, such as
+        ``(("acquisition", "mprage"), ("run", "01"))``.
+    dataset
+        Name of its data set in a BIDS URI: ``raw``, or that of a derivative; empty for a template.
+    space
+        Name of the standard space, for a template only.
+    problem
+        Why the file cannot be used, in words; empty when nothing is known against it.
+    """
+
+    path: Path
+    relative: str
+    subject: str
+    session: str | None
+    suffix: str
+    entities: tuple[Entity, ...] = ()
+    dataset: str = RAW
+    space: str = ""
+    problem: str = ""
+
+    def entity(self, name: str) -> str | None:
+        """Label of an entity by its long name (``run``, ``acquisition``, ...), or None."""
+        if name in {"subject", "session"}:
+            return self.subject if name == "subject" else self.session
+        return dict(self.entities).get(name)
+
+    @property
+    def short_entities(self) -> tuple[Entity, ...]:
+        """All entities with the short keys of a file name, subject and session first."""
+        session = () if self.session is None else (("ses", self.session),)
+        rest = tuple((LONG_TO_SHORT.get(name, name), label) for name, label in self.entities)
+        return (("sub", self.subject), *session, *rest)
+
+    @property
+    def uri(self) -> str:
+        """BIDS URI, such as ``bids:raw:sub-01/anat/sub-01_T1w.nii.gz``; a file URI for a local template."""
+        if self.dataset:
+            return f"bids:{self.dataset}:{quote(self.relative)}"
+        return self.path.as_uri()
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """A discrete segmentation on the grid (or in the world) of an image.
+
+    Attributes
+    ----------
+    path
+        Absolute path of the ``dseg`` file.
+    desc
+        Label that names it, letters and digits only, unique among the maps of one image.
+    uri
+        BIDS URI of the file.
+    lookup
+        TSV file with the names of the labels, or None.
+    """
+
+    path: Path
+    desc: str
+    uri: str
+    lookup: Path | None = None
+
+
+def image_from_name(path: Path, relative: str, dataset: str = RAW) -> Image | None:
+    """Make the record from the file's name alone; None if it is not the name of a subject's image."""
+    name = parse_name(path.name)
+    subject = name.get("sub") if name else None
+    if name is None or subject is None or name.extension not in IMAGE_EXTENSIONS:
+        return None
+    return Image(
+        path=path,
+        relative=relative,
+        subject=subject,
+        session=name.get("ses"),
+        suffix=name.suffix,
+        entities=long_entities(name),
+        dataset=dataset,
+        problem=file_problem(path),
+    )
+
+
+def template_image(space: str, path: Path, suffix: str) -> Image:
+    """Make the record of a template, to be the fixed image of ``to-template`` pairs."""
+    return Image(path.absolute(), path.name, "", None, suffix, dataset="", space=space)
+
+
+def long_entities(name: FileName) -> tuple[Entity, ...]:
+    """Entities of a name under their long names, without subject and session."""
+    return tuple((ENTITIES.get(key, key), label) for key, label in name.entities if key not in {"sub", "ses"})
+
+
+def file_problem(path: Path) -> str:
+    """Say in words why a path that was listed is no readable file; empty when it is one."""
+    if path.is_file():
+        return ""
+    if path.is_symlink():
+        return "broken symbolic link: the contents are not here (git-annex or DataLad: get the file first)"
+    return "the file is not there (any more)"
+
+
+def contrast_problem(suffix: str) -> str:
+    """Say why images of this suffix are not paired; empty when they are."""
+    return "" if suffix in CONTRASTS else NOT_PAIRED.get(suffix, NO_CONTRAST)

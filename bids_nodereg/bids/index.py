@@ -1,0 +1,103 @@
+"""The only door to pybids: index one participant (or open a database) and query it.
+
+pybids needs seconds for a thousand participants, and about a second to be imported; so only the
+participant that is worked on is indexed, and the import waits for the first query. Metadata are
+not indexed: the pairing goes by names, and a sidecar that is broken must not stop it.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bids_nodereg.bids.image import Image, image_from_name
+from bids_nodereg.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_nodereg.bids.filters import Query
+
+DATABASE_FILE = "layout_index.sqlite"  # the name is pybids' own
+_NOT_RAW = r"^/(code|models|sourcedata|stimuli|derivatives)(/|$)"
+_NOT_ANAT = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
+
+Layout = Any  # pybids carries no types
+
+
+def participant_layout(root: Path, subject: str) -> Layout:
+    """Pybids layout that holds the anatomical files of one participant only."""
+    # pybids matches the pattern against folders and files; the word boundary serves both
+    others = rf"sub-(?!({re.escape(subject)})(\b|_))"
+    return _index(root, (_NOT_RAW, _NOT_ANAT, others), database_dir=None)
+
+
+def database_layout(root: Path, database_dir: Path) -> Layout:
+    """Open the pybids database of a data set; make it, for all participants, when it is missing.
+
+    A new database is made under another name and moved into place when whole, so that workers
+    that start together never read half of one.
+
+    Raises
+    ------
+    UsageError
+        If the database is of another data set, or is none.
+    OutputError
+        If it is missing and the folder cannot be written.
+    """
+    if not (database_dir / DATABASE_FILE).is_file():
+        _make_database(root, database_dir)
+    from bids.layout import BIDSLayout  # noqa: PLC0415 - slow to import
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - slow to import
+
+    try:
+        layout = BIDSLayout(root, validate=False, database_path=str(database_dir))
+    except (SQLAlchemyError, ValueError, AttributeError, TypeError) as error:
+        msg = f"{database_dir / DATABASE_FILE}: no usable pybids database ({error}). Delete it to remake it."
+        raise UsageError(msg) from error
+    if not root.samefile(layout.root):
+        msg = f"{database_dir}: this pybids database is of {layout.root}, not of {root}. Give another folder."
+        raise UsageError(msg)
+    return layout
+
+
+def find_images(layout: Layout, root: Path, subject: str, query: Query) -> list[Image]:
+    """Image files of one participant that fit a query; None is "has no", ``"*"`` is "has some"."""
+    from bids.layout import Query as Special  # noqa: PLC0415 - slow to import
+
+    special: dict[object, object] = {None: Special.NONE, "*": Special.ANY}
+    arguments: dict[str, Any] = {"extension": [".nii", ".nii.gz"]}
+    for entity, value in query.items():
+        values = [special.get(each, each) for each in (value if isinstance(value, list) else [value])]
+        arguments[entity] = values if isinstance(value, list) else values[0]
+    # scope "self": never the derivatives that a database may have attached
+    paths = [Path(file.path) for file in layout.get(subject=subject, scope="self", **arguments)]
+    # a database may know the root by another spelling (a link), so paths are told from its root
+    found = (_image(root, path.relative_to(layout.root)) for path in paths)
+    return [image for image in found if image is not None and image.subject == subject]
+
+
+def _image(root: Path, relative: Path) -> Image | None:
+    return image_from_name(root / relative, relative.as_posix())
+
+
+def _index(root: Path, ignore: Sequence[str], database_dir: Path | None) -> Layout:
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer  # noqa: PLC0415 - slow to import
+
+    patterns = [re.compile(pattern) for pattern in ignore]
+    indexer = BIDSLayoutIndexer(index_metadata=False, ignore=patterns)
+    database = None if database_dir is None else str(database_dir)
+    return BIDSLayout(root, validate=False, indexer=indexer, database_path=database)
+
+
+def _make_database(root: Path, database_dir: Path) -> None:
+    try:
+        database_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=database_dir) as temporary:
+            _index(root, (_NOT_RAW,), Path(temporary))
+            (Path(temporary) / DATABASE_FILE).replace(database_dir / DATABASE_FILE)
+    except OSError as error:
+        msg = f"{database_dir}: the pybids database cannot be written ({error.strerror or error})."
+        raise OutputError(msg) from error

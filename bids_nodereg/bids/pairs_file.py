@@ -1,0 +1,150 @@
+"""Explicit pairs from a TSV file, also across participants and data sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import posixpath
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from bids_nodereg.bids.image import RAW, Image, LabelMap, file_problem, image_from_name
+from bids_nodereg.bids.names import clean_label, parse_name
+from bids_nodereg.bids.pairs import Candidate, Pair
+from bids_nodereg.errors import MissingInputError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_nodereg.bids.dataset import Dataset
+
+RULE = "pairs-file"
+REQUIRED = ("fixed", "moving")
+OPTIONAL = ("fixed_mask", "moving_mask", "fixed_dseg", "moving_dseg")
+
+
+def read_pairs_file(path: Path, dataset: Dataset) -> list[Candidate]:
+    """Read a TSV file of pairs.
+
+    Columns ``fixed`` and ``moving`` name images, the optional ``fixed_mask``, ``moving_mask``,
+    ``fixed_dseg``, ``moving_dseg`` what belongs to them: each a path relative to the data set's
+    root, or a BIDS URI (``bids::sub-01/...``, or ``bids:NAME:...`` for a derivative data set that
+    was given by name). Empty or ``n/a`` means none.
+
+    Returns
+    -------
+    list of Candidate
+        One a row; a row with a file that is not there is not taken and says so.
+
+    Raises
+    ------
+    UsageError
+        If the columns are wrong, or a path is absolute, leaves its data set, or is no image.
+    MissingInputError
+        If the file is not there, or no row is left.
+    """
+    rows = _read_rows(path)
+    candidates = [_candidate(f"{path}: line {number}", row, dataset) for number, row in rows]
+    if not any(candidate.taken for candidate in candidates):
+        reasons = "; ".join(dict.fromkeys(candidate.reason for candidate in candidates)) or "it has no rows"
+        msg = f"{path}: no pair is left: {reasons}."
+        raise MissingInputError(msg)
+    return candidates
+
+
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        msg = f"{path}: the pairs file cannot be read ({error.strerror or error})."
+        raise MissingInputError(msg) from error
+    except UnicodeDecodeError as error:
+        msg = f"{path}: the pairs file is not UTF-8 text ({error})."
+        raise UsageError(msg) from error
+    lines = list(csv.reader(io.StringIO(text, newline=None), delimiter="\t", quoting=csv.QUOTE_NONE))
+    columns = [cell.strip() for cell in lines[0]] if lines else []
+    unknown = set(columns) - {*REQUIRED, *OPTIONAL}
+    if not set(REQUIRED) <= set(columns) or unknown or len(set(columns)) != len(columns):
+        msg = (
+            f"{path}: tab-separated columns are {columns}, expected {', '.join(REQUIRED)} "
+            f"and optionally {', '.join(OPTIONAL)}, each once."
+        )
+        raise UsageError(msg)
+    rows = []
+    for number, cells in enumerate(lines[1:], start=2):
+        if len(cells) > len(columns):
+            msg = f"{path}: line {number} has {len(cells)} cells, expected {len(columns)}."
+            raise UsageError(msg)
+        if any(cell.strip() for cell in cells):
+            padded = [*(cell.strip() for cell in cells), *[""] * len(columns)]
+            rows.append((number, dict(zip(columns, padded, strict=False))))
+    return rows
+
+
+def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:
+    fixed, moving = (_image(f"{where}: {column}", row[column], dataset) for column in REQUIRED)
+    if fixed.path == moving.path:
+        msg = f"{where}: fixed and moving are the same file {fixed.relative}."
+        raise UsageError(msg)
+    problems = [f"{image.relative}: {image.problem}" for image in (fixed, moving) if image.problem]
+    extras: dict[str, tuple[str, str, Path]] = {}
+    for column in OPTIONAL:
+        if not _is_none(row.get(column, "")):
+            extras[column] = _resolve(f"{where}: {column}", row[column], dataset)
+            name, relative, path = extras[column]
+            if file_problem(path):
+                problems.append(f"{column} bids:{name}:{relative}: {file_problem(path)}")
+    if problems:
+        return Candidate(RULE, fixed, moving, "; ".join(problems))
+    pair = Pair(
+        RULE,
+        fixed,
+        moving,
+        fixed_mask=extras["fixed_mask"][2] if "fixed_mask" in extras else None,
+        moving_mask=extras["moving_mask"][2] if "moving_mask" in extras else None,
+        fixed_dseg=(_label_map(*extras["fixed_dseg"]),) if "fixed_dseg" in extras else (),
+        moving_dseg=(_label_map(*extras["moving_dseg"]),) if "moving_dseg" in extras else (),
+    )
+    return Candidate(RULE, fixed, moving, "asked for in the pairs file", pair)
+
+
+def _image(where: str, text: str, dataset: Dataset) -> Image:
+    if _is_none(text):
+        msg = f"{where} is empty, expected an image."
+        raise UsageError(msg)
+    name, relative, path = _resolve(where, text, dataset)
+    image = image_from_name(path, relative, name)
+    if image is None:
+        msg = (
+            f"{where}: {text!r} is no image of a participant, expected .../sub-<label>_..._<suffix>.nii[.gz]."
+        )
+        raise UsageError(msg)
+    return image
+
+
+def _is_none(text: str) -> bool:
+    return text in {"", "n/a"}
+
+
+def _resolve(where: str, text: str, dataset: Dataset) -> tuple[str, str, Path]:
+    """Give the data set's name, the path relative to it, and the absolute path; links are not followed."""
+    name, relative = RAW, text
+    if text.startswith("bids:"):
+        name, _, relative = text.removeprefix("bids:").partition(":")
+        name, relative = name or RAW, unquote(relative)
+    roots = {RAW: dataset.root, **dict(dataset.derivatives)}
+    if name not in roots:
+        msg = f"{where}: {text!r}: no data set {name!r}; known: {', '.join(roots)} (--derivatives)."
+        raise UsageError(msg)
+    normal = posixpath.normpath(relative)
+    if relative.startswith("/") or normal.split("/")[0] == ".." or not relative:
+        msg = f"{where}: {text!r} leaves {roots[name]}, expected a path inside it, relative to it."
+        raise UsageError(msg)
+    return name, normal, roots[name] / normal
+
+
+def _label_map(dataset: str, relative: str, path: Path) -> LabelMap:
+    name = parse_name(path.name)
+    desc = clean_label((name.get("desc") or name.get("seg") or "") if name else "") or "dseg"
+    table = path.with_name(path.name.partition(".")[0] + ".tsv")
+    return LabelMap(path, desc, f"bids:{dataset}:{relative}", table if table.is_file() else None)

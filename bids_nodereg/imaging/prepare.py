@@ -1,0 +1,182 @@
+"""From an image as it was read to what registration needs: mask, intensity range, working grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from bids_nodereg.errors import DataError
+from bids_nodereg.geometry import Grid, isotropic_grid
+from bids_nodereg.imaging.interpolate import index_between, linear
+from bids_nodereg.imaging.mask import find_mask
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bids_nodereg.imaging.volume import Volume
+
+MIN_MASK_VOXELS = 500
+WINDOW_PERCENTILES = (0.5, 99.5)
+FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
+POINTS_PER_SLAB = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image with what is to be registered in it."""
+
+    volume: Volume
+    """The image as it was read."""
+    mask: NDArray[np.bool_]
+    """``(i, j, k)`` on the image's grid: where the brain (or head) is."""
+    mask_origin: str
+    """Where the mask came from, in words."""
+    window: tuple[float, float]
+    """Robust lowest and highest intensity inside the mask."""
+
+
+def prepare(volume: Volume, mask: NDArray[np.bool_] | None = None, *, mask_origin: str = "given") -> Prepared:
+    """Find mask and intensity range of an image.
+
+    Parameters
+    ----------
+    volume
+        The image.
+    mask
+        ``(i, j, k)`` on the image's grid; None: found in the image itself
+        (:func:`~bids_nodereg.imaging.mask.find_mask`).
+    mask_origin
+        Where a given mask came from, in words.
+
+    Raises
+    ------
+    DataError
+        If the mask is empty or tiny, or the image is constant inside it.
+    ValueError
+        If the mask is not on the image's grid.
+    """
+    if mask is None:
+        mask, mask_origin = find_mask(volume.data, volume.grid.spacing)
+    if mask.shape != volume.grid.shape:
+        msg = f"prepare: mask of shape {mask.shape} does not fit the image, {volume.grid.shape}"
+        raise ValueError(msg)
+    inside = int(np.count_nonzero(mask))
+    if inside < MIN_MASK_VOXELS:
+        msg = (
+            f"{volume.path}: the mask ({mask_origin}) has {inside} voxels, expected at least "
+            f"{MIN_MASK_VOXELS}. Give a mask of the brain for this image, or leave the image out."
+        )
+        raise DataError(msg)
+    return Prepared(volume, np.asarray(mask, dtype=bool), mask_origin, _window(volume, mask, mask_origin))
+
+
+def normalise(prepared: Prepared) -> NDArray[np.float32]:
+    """Scale intensities so that the window becomes [0, 1], and clip to it; ``(i, j, k)``."""
+    low, high = prepared.window
+    scaled = (prepared.volume.data - np.float32(low)) / np.float32(high - low)
+    return np.clip(scaled, 0, 1).astype(np.float32, copy=False)
+
+
+def working_grid(prepared: Prepared, spacing_mm: float, margin_mm: float) -> Grid:
+    """Lay an isotropic grid with RAS-like axes over the mask and a margin; it may leave the image.
+
+    Parameters
+    ----------
+    prepared
+        The fixed image.
+    spacing_mm
+        Distance between voxel centres.
+    margin_mm
+        Room on each side of the mask's bounding box.
+    """
+    extents = [
+        np.flatnonzero(prepared.mask.any(axis=tuple(other for other in range(3) if other != axis)))
+        for axis in range(3)
+    ]
+    margin = margin_mm / np.asarray(prepared.volume.grid.spacing)
+    low = np.array([extent[0] for extent in extents]) - margin
+    high = np.array([extent[-1] for extent in extents]) + margin
+    return isotropic_grid(prepared.volume.grid, low, high, spacing_mm)
+
+
+def onto_grid(
+    prepared: Prepared, grid: Grid, affine: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Sample an image and its mask on a grid, by one linear interpolation.
+
+    Where the image's voxels are finer than the grid's, a Gaussian first takes out what the grid
+    cannot hold (:func:`anti_alias_sigma`). Where voxel centres coincide and nothing is finer,
+    values are copied. Outside the mask the image is left as it is.
+
+    Parameters
+    ----------
+    prepared
+        The image.
+    grid
+        Where it is wanted.
+    affine
+        4 x 4, world points of ``grid`` to world points of the image; None: the same world.
+
+    Returns
+    -------
+    image
+        ``(i, j, k)`` float32 on ``grid``, scaled as :func:`normalise` does; beyond the image its
+        edge values continue.
+    mask
+        ``(i, j, k)`` Boolean; False beyond the image.
+    """
+    own = prepared.volume.grid
+    sigma = anti_alias_sigma(own, grid)
+    image_values = _smooth(normalise(prepared), sigma)
+    mask_values = _smooth(prepared.mask.astype(np.float32), sigma)
+    image, inside = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.bool_)
+    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
+    for first in range(0, grid.shape[0], planes):
+        slab = slice(first, min(first + planes, grid.shape[0]))
+        index = index_between(grid, own, slab, affine)
+        image[slab] = linear(image_values[..., np.newaxis], index, outside=None).reshape(image[slab].shape)
+        share = linear(mask_values[..., np.newaxis], index).reshape(image[slab].shape)
+        inside[slab] = share >= 0.5
+    return image, inside
+
+
+def anti_alias_sigma(own: Grid, wanted: Grid) -> tuple[float, float, float]:
+    """Width of the Gaussian to apply before sampling on a coarser grid, in voxels of each own axis.
+
+    A voxel is taken as a Gaussian whose full width at half maximum is its size; the filter adds
+    the variance that is missing from the fine to the coarse one (Cardoso et al., MICCAI 2015,
+    "Scale factor point spread function matching", section 2). Zero along axes that are not finer.
+    """
+    coarse_mm = min(wanted.spacing)
+    i, j, k = (
+        float(np.sqrt(max(0.0, coarse_mm**2 - fine_mm**2)) / FWHM_PER_SIGMA / fine_mm)
+        if coarse_mm > fine_mm * 1.001
+        else 0.0
+        for fine_mm in own.spacing
+    )
+    return (i, j, k)
+
+
+def _smooth(values: NDArray[np.float32], sigma: tuple[float, float, float]) -> NDArray[np.float32]:
+    if max(sigma) == 0:
+        return values
+    smoothed: NDArray[np.float32] = ndimage.gaussian_filter(values, sigma, mode="nearest")
+    return smoothed
+
+
+def _window(volume: Volume, mask: NDArray[np.bool_], mask_origin: str) -> tuple[float, float]:
+    """Find the robust range inside the mask, or the full range where the robust one is empty."""
+    values = volume.data[mask]
+    low, high = (float(value) for value in np.percentile(values, WINDOW_PERCENTILES))
+    if low == high:
+        low, high = float(values.min()), float(values.max())
+    if low == high:
+        msg = (
+            f"{volume.path}: every voxel inside the mask ({mask_origin}) has the value {low:g}; there is "
+            "nothing to register. Check that mask and image belong together."
+        )
+        raise DataError(msg)
+    return low, high

@@ -1,0 +1,298 @@
+"""The door to ITK's transform conventions: the only place where LPS exists.
+
+Inside the program world points are RAS+; ITK's are LPS (x and y negated). All tools agree on the
+files written here (SimpleITK, ANTs, nitransforms; tests hold them together):
+
+* composite ``.h5``: group 0 the composite, then its parts; the part added *last* acts first;
+* affine as ITK text: matrix row by row, translation, centre 0;
+* displacement NIfTI: five axes ``(i, j, k, 1, 3)``, LPS mm, float32, unscaled, intent 1007
+  (vector). Intent 1006 would make newer ITK read RAS, older ITK LPS.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+
+from bids_nodereg.errors import DataError, MissingInputError
+from bids_nodereg.files import atomic_path, write_text
+from bids_nodereg.geometry import Grid
+from bids_nodereg.imaging.header import SCANNER_CODE
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, forward_map, inverse_map
+from bids_nodereg.imaging.volume import save_nifti
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "DisplacementField",
+    "SpatialMap",
+    "forward_map",
+    "inverse_map",
+    "read_affine_txt",
+    "read_composite_h5",
+    "read_displacement_nifti",
+    "write_affine_txt",
+    "write_composite_h5",
+    "write_displacement_nifti",
+]
+
+FLIP = np.diag([-1.0, -1.0, 1.0])  # RAS <-> LPS, its own inverse
+FLIP_VECTOR = np.array([-1, -1, 1], dtype=np.float32)
+VECTOR_INTENT = 1007
+AFFINE_TYPES = ("AffineTransform", "MatrixOffsetTransformBase")
+FIELD_TYPE = "DisplacementFieldTransform"
+PRECISION = "_double_3_3"  # so that readers keep the affine exact; the field is stored as float32
+CHUNK = 2**18  # values in one compressed piece of an h5 field (1 MiB)
+
+
+def write_composite_h5(final: Path, mapping: SpatialMap) -> None:
+    """Write a total map as an ITK composite transform, float32 displacements, compressed.
+
+    Parameters
+    ----------
+    final
+        The file, ending in ``.h5``.
+    mapping
+        Forward or inverse map; without a field the composite holds the affine alone.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    ValueError
+        If the field's grid is sheared, which ITK cannot express.
+    """
+    parts: list[NDArray[np.float64] | DisplacementField] = [mapping.affine]
+    if mapping.field is not None:
+        _check_orthogonal(mapping.field.grid)
+        parts.append(mapping.field)  # added last, so it acts first
+    if mapping.affine_first:
+        parts.reverse()
+    with atomic_path(final) as temporary, h5py.File(temporary, "w") as file:
+        for name, value in _ORIGIN_OF_FILE.items():
+            _write_strings(file, name, value)
+        _write_strings(file, "TransformGroup/0/TransformType", "CompositeTransform" + PRECISION)
+        for number, part in enumerate(parts, start=1):
+            group = file.create_group(f"TransformGroup/{number}")
+            if isinstance(part, DisplacementField):
+                _write_field_group(group, part)
+            else:
+                _write_affine_group(group, part)
+
+
+def read_composite_h5(path: Path) -> SpatialMap:
+    """Read an ITK transform file with at most one affine and one displacement field.
+
+    Files of this program, SimpleITK and ANTs are understood, in either precision.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    DataError
+        If the file is damaged or holds other transforms.
+    """
+    _check_file(path)
+    try:
+        with h5py.File(path, "r") as file:
+            groups = file["TransformGroup"]
+            parts = [_read_group(groups[name], path) for name in sorted(groups, key=int)]
+    except (OSError, KeyError, ValueError) as error:
+        msg = f"{path}: not a readable ITK transform file ({error}). Write it again."
+        raise DataError(msg) from error
+    return _as_map([part for part in parts if part is not None], path)
+
+
+def write_affine_txt(final: Path, affine: NDArray[np.float64]) -> None:
+    """Write a 4 x 4 affine (RAS+ mm, fixed to moving points) as ITK text, atomically."""
+    numbers = " ".join(repr(float(value)) for value in _affine_parameters(affine))
+    write_text(
+        final,
+        "#Insight Transform File V1.0\n#Transform 0\nTransform: AffineTransform_double_3_3\n"
+        f"Parameters: {numbers}\nFixedParameters: 0 0 0\n",
+    )
+
+
+def read_affine_txt(path: Path) -> NDArray[np.float64]:
+    """Read an ITK text file with one affine; returns 4 x 4, RAS+ mm.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    DataError
+        If the file holds anything but one affine of three dimensions.
+    """
+    _check_file(path)
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+        fields = dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+        kind = fields["Transform"].strip().split("_")[0]
+        parameters, centre = (
+            np.array(fields[name].split(), dtype=np.float64) for name in ("Parameters", "FixedParameters")
+        )
+    except (KeyError, ValueError) as error:
+        msg = f"{path}: not a readable ITK text transform ({error!r}). Write it again."
+        raise DataError(msg) from error
+    several = sum(line.startswith("Transform:") for line in lines) != 1
+    if several or kind not in AFFINE_TYPES:
+        msg = f"{path}: expected one affine transform, got {'several' if several else kind}."
+        raise DataError(msg)
+    return _affine_from(parameters, centre, path)
+
+
+def write_displacement_nifti(final: Path, field: DisplacementField) -> None:
+    """Write a displacement field as the one NIfTI form that all ITK programs read alike, atomically.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    ValueError
+        If the field's grid is sheared, which ITK cannot express.
+    """
+    _check_orthogonal(field.grid)
+    lps = (field.vectors * FLIP_VECTOR)[:, :, :, np.newaxis, :]
+    save_nifti(lps, field.grid, final, code=SCANNER_CODE, intent="vector")
+
+
+def read_displacement_nifti(path: Path) -> DisplacementField:
+    """Read a displacement field in the form :func:`write_displacement_nifti` gives.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    DataError
+        If the file is not a five-axis vector image of intent 1007.
+    """
+    _check_file(path)
+    try:
+        image: Any = nib.load(path)
+        data = np.asarray(image.dataobj, dtype=np.float32)
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+        msg = f"{path}: not a readable NIfTI image ({error}). Write it again."
+        raise DataError(msg) from error
+    intent = int(image.header["intent_code"])
+    if data.ndim != 5 or data.shape[3:] != (1, 3) or intent != VECTOR_INTENT:
+        msg = (
+            f"{path}: got shape {data.shape} and intent {intent}; a displacement field needs (i, j, k, 1, 3) "
+            f"and intent {VECTOR_INTENT} (vectors in LPS mm). Convert it with an ITK program."
+        )
+        raise DataError(msg)
+    i, j, k = data.shape[:3]
+    return DisplacementField(Grid((i, j, k), image.affine), data[:, :, :, 0, :] * FLIP_VECTOR)
+
+
+_ORIGIN_OF_FILE = {"HDFVersion": h5py.version.hdf5_version, "ITKVersion": "5", "OSName": "", "OSVersion": ""}
+
+
+def _write_strings(group: Any, name: str, value: str) -> None:
+    """Write text the way ITK does: an array of one string."""
+    group.create_dataset(name, data=np.array([value], dtype=object), dtype=h5py.string_dtype("ascii"))
+
+
+def _write_affine_group(group: Any, affine: NDArray[np.float64]) -> None:
+    _write_strings(group, "TransformType", "AffineTransform" + PRECISION)
+    group.create_dataset("TransformFixedParameters", data=np.zeros(3))
+    group.create_dataset("TransformParameters", data=_affine_parameters(affine))
+
+
+def _write_field_group(group: Any, field: DisplacementField) -> None:
+    """Write grid and vectors: component fastest, then i, j, k; one plane at a time."""
+    grid = field.grid
+    lps = FLIP @ grid.direction
+    fixed = [*grid.shape, *(FLIP @ grid.affine[:3, 3]), *grid.spacing, *lps.ravel()]
+    _write_strings(group, "TransformType", FIELD_TYPE + PRECISION)
+    group.create_dataset("TransformFixedParameters", data=np.array(fixed, dtype=np.float64))
+    plane_size = grid.shape[0] * grid.shape[1] * 3
+    count = plane_size * grid.shape[2]
+    values = group.create_dataset(
+        "TransformParameters",
+        shape=(count,),
+        dtype=np.float32,
+        chunks=(min(CHUNK, count),),
+        compression="gzip",
+        compression_opts=4,
+        shuffle=True,
+    )
+    for k in range(grid.shape[2]):
+        plane = (field.vectors[:, :, k] * FLIP_VECTOR).transpose(1, 0, 2)
+        values[k * plane_size : (k + 1) * plane_size] = plane.ravel()
+
+
+def _read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementField | None:
+    """Read one transform of the file; None for the composite's own, empty entry."""
+    text = group["TransformType"][0]
+    kind = (text.decode() if isinstance(text, bytes) else str(text)).split("_")[0]
+    if kind == "CompositeTransform":
+        return None
+    # files written by ITK before 4.9 spell the names without the first "s"
+    prefix = "Transform" if "TransformParameters" in group else "Tranform"
+    fixed = np.asarray(group[prefix + "FixedParameters"][:], dtype=np.float64)
+    if kind in AFFINE_TYPES:
+        return _affine_from(np.asarray(group[prefix + "Parameters"][:], dtype=np.float64), fixed, path)
+    if kind != FIELD_TYPE or len(fixed) != 18:
+        msg = f"{path}: holds a {kind}; only affine transforms and displacement fields of 3-D are understood."
+        raise DataError(msg)
+    i, j, k = (int(size) for size in fixed[:3])
+    affine = np.eye(4)
+    affine[:3, :3] = FLIP @ fixed[9:].reshape(3, 3) * fixed[6:9]
+    affine[:3, 3] = FLIP @ fixed[3:6]
+    values = np.asarray(group[prefix + "Parameters"][:], dtype=np.float32).reshape(k, j, i, 3)
+    return DisplacementField(Grid((i, j, k), affine), values.transpose(2, 1, 0, 3) * FLIP_VECTOR)
+
+
+def _as_map(parts: list[NDArray[np.float64] | DisplacementField], path: Path) -> SpatialMap:
+    """Put the parts, in the order of the file, into one map."""
+    kinds = ["field" if isinstance(part, DisplacementField) else "affine" for part in parts]
+    if kinds not in (["affine"], ["field"], ["affine", "field"], ["field", "affine"]):
+        msg = f"{path}: holds {kinds or 'nothing'}; expected at most one affine and one displacement field."
+        raise DataError(msg)
+    affine, field = np.eye(4), None
+    for part in parts:
+        if isinstance(part, DisplacementField):
+            field = part
+        else:
+            affine = part
+    return SpatialMap(affine, field, affine_first=kinds == ["field", "affine"])
+
+
+def _affine_parameters(affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Twelve ITK parameters (LPS): the matrix row by row, then the translation."""
+    return np.concatenate([(FLIP @ affine[:3, :3] @ FLIP).ravel(), FLIP @ affine[:3, 3]])
+
+
+def _affine_from(
+    parameters: NDArray[np.float64], centre: NDArray[np.float64], path: Path
+) -> NDArray[np.float64]:
+    """Undo :func:`_affine_parameters`, for any centre c: y = M (x - c) + c + t."""
+    if parameters.shape != (12,) or centre.shape != (3,):
+        got = f"{parameters.size} and {centre.size}"
+        msg = f"{path}: an affine of 3-D needs 12 parameters and a centre of 3 numbers, got {got}."
+        raise DataError(msg)
+    matrix = parameters[:9].reshape(3, 3)
+    affine = np.eye(4)
+    affine[:3, :3] = FLIP @ matrix @ FLIP
+    affine[:3, 3] = FLIP @ (parameters[9:] + centre - matrix @ centre)
+    return affine
+
+
+def _check_orthogonal(grid: Grid) -> None:
+    if not np.allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-4):
+        msg = (
+            f"a displacement field needs a grid with right angles for ITK, got affine {grid.affine.tolist()}"
+        )
+        raise ValueError(msg)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        msg = f"{path}: no such transform file. Check the path."
+        raise MissingInputError(msg)

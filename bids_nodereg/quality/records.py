@@ -1,0 +1,210 @@
+"""What a report is made from: plain data that survives a trip through JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bids_nodereg.quality.overlap import LabelOverlap
+from bids_nodereg.quality.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class InputImage:
+    """One image that went in.
+
+    Attributes
+    ----------
+    path
+        File name relative to the data set, or BIDS URI.
+    contrast
+        BIDS suffix, such as ``T2w``.
+    shape
+        Number of voxels along each axis.
+    spacing_mm
+        Voxel size.
+    orientation
+        Axis codes, such as ``RAS``.
+    mask_origin
+        Where the mask came from, in words.
+    labels
+        File name of its label map; empty when there is none.
+    notes
+        What was found in its header, in words.
+    """
+
+    path: str
+    contrast: str
+    shape: tuple[int, int, int]
+    spacing_mm: tuple[float, float, float]
+    orientation: str
+    mask_origin: str
+    labels: str = ""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OutputFiles:
+    """Names of the written files, relative to the output folder; empty when not written.
+
+    Attributes
+    ----------
+    forward, inverse
+        ITK composite that pulls the moving image onto the fixed grid, and its inverse.
+    affine, warp
+        The parts of the forward one: ITK text and displacement NIfTI.
+    warped
+        The moving image on the fixed grid.
+    """
+
+    forward: str
+    inverse: str = ""
+    affine: str = ""
+    warp: str = ""
+    warped: str = ""
+
+
+@dataclass(frozen=True)
+class MethodsFacts:
+    """What the methods paragraph has to know about the settings.
+
+    Attributes
+    ----------
+    version
+        Version of this program.
+    fixed_contrasts, moving_contrasts
+        BIDS suffixes of all pairs.
+    transform
+        ``rigid``, ``affine`` or ``deformable``.
+    descriptor
+        ``mind``, ``mind-ssc``, ``contrastive`` or ``lmi``.
+    velocity
+        How the velocity field is represented, in words, such as ``a convolutional neural network``.
+    solver
+        How the flow is integrated, such as ``rk4`` or ``scaling and squaring``.
+    steps
+        Steps of the solver (or squarings).
+    iterations
+        Iterations of each level, coarse to fine.
+    spacing_mm
+        Working resolution.
+    folding_epsilon
+        Jacobian determinant below which the folding barrier acts.
+    software
+        Name and version of the libraries that did the work.
+    """
+
+    version: str
+    fixed_contrasts: tuple[str, ...]
+    moving_contrasts: tuple[str, ...]
+    transform: str
+    descriptor: str
+    velocity: str
+    solver: str
+    steps: int
+    iterations: tuple[int, ...]
+    spacing_mm: float
+    folding_epsilon: float
+    software: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Everything the page shows of one registered pair.
+
+    Attributes
+    ----------
+    key
+        Short name, unique on the page, of letters, digits and hyphens: it becomes the anchor.
+    title
+        Heading, such as ``T2w onto T1w``.
+    rule
+        Pair rule that asked for it.
+    fixed, moving
+        What went in.
+    measures
+        Value by key of the dictionary.
+    verdict
+        Outcome and reasons.
+    figures
+        Path relative to the output folder by figure, as :func:`figures.pair.draw_pair` names them.
+    outputs
+        What was written.
+    labels_before, labels_after
+        Overlap of each label by the affine alone and by the whole map.
+    settings, provenance
+        Words by name, in the order shown: what was asked for; what ran where, when, how long.
+    """
+
+    key: str
+    title: str
+    rule: str
+    fixed: InputImage
+    moving: InputImage
+    measures: Mapping[str, float | None]
+    verdict: Verdict
+    figures: Mapping[str, str]
+    outputs: OutputFiles
+    labels_before: tuple[LabelOverlap, ...] = ()
+    labels_after: tuple[LabelOverlap, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FailedPair:
+    """A pair that ended in an error.
+
+    Attributes
+    ----------
+    key, title
+        As in :class:`PairReport`.
+    fixed, moving
+        File names.
+    error
+        The message.
+    log
+        Where the details are; empty when nowhere.
+    """
+
+    key: str
+    title: str
+    fixed: str
+    moving: str
+    error: str
+    log: str = ""
+
+
+def to_json(pair: PairReport) -> dict[str, Any]:
+    """Turn a pair into an object that JSON can hold."""
+    return asdict(pair)
+
+
+def from_json(content: Mapping[str, Any]) -> PairReport:
+    """Build a pair again from what :func:`to_json` gave and JSON kept.
+
+    Raises
+    ------
+    KeyError, TypeError
+        If the content was not made by :func:`to_json` of this version.
+    """
+    verdict = content["verdict"]
+    return PairReport(
+        **{
+            **content,
+            "fixed": _image(content["fixed"]),
+            "moving": _image(content["moving"]),
+            "verdict": Verdict(verdict["status"], tuple(verdict["reasons"])),
+            "outputs": OutputFiles(**content["outputs"]),
+            "labels_before": tuple(LabelOverlap(**row) for row in content["labels_before"]),
+            "labels_after": tuple(LabelOverlap(**row) for row in content["labels_after"]),
+        }
+    )
+
+
+def _image(content: Mapping[str, Any]) -> InputImage:
+    sequences = {name: tuple(content[name]) for name in ("shape", "spacing_mm", "notes")}
+    return InputImage(**{**content, **sequences})

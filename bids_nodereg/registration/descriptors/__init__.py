@@ -1,0 +1,50 @@
+"""Structural descriptors: what is compared instead of intensities.
+
+A descriptor turns an image ``1 1 i j k`` into channels ``1 c i j k`` that depend on local
+structure and not on contrast. Each is a row of :data:`DESCRIPTORS`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from bids_nodereg.registration.descriptors.mind import mind, mind_ssc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.settings import DescriptorName, DescriptorSettings
+
+
+class Descriptor(Protocol):
+    """From an image and its mask to channels."""
+
+    def __call__(self, image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Tensor:
+        """Describe ``image`` (``1 1 i j k``); statistics over ``mask`` only. Returns ``1 c i j k``."""
+        ...
+
+
+DESCRIPTORS: Mapping[DescriptorName, Descriptor] = {"mind": mind, "mind-ssc": mind_ssc}
+
+
+def describe(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Tensor:
+    """Compute the chosen descriptor of an image.
+
+    Parameters
+    ----------
+    image
+        ``1 1 i j k``.
+    mask
+        ``1 1 i j k``, non-zero where the image is meaningful, or None for everywhere. It enters
+        the global statistic of the descriptor only; the values outside are the caller's to ignore.
+    settings
+        Choice and parameters.
+
+    Returns
+    -------
+    Tensor
+        ``1 c i j k``, differentiable with respect to ``image``.
+    """
+    return DESCRIPTORS[settings.name](image, mask, settings)

@@ -1,0 +1,31 @@
+"""The two inner loops that cost the time, behind one interface with several implementations.
+
+`reference` is plain torch and runs everywhere; `cpu` is numba. The choice is by device and dtype
+alone, so that the same call gives the same numbers on the same machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from bids_nodereg.registration.kernels import cpu, reference
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def sample(image: Tensor, at: Tensor) -> Tensor:
+    """Trilinear interpolation with edge values outside; see :func:`reference.sample`."""
+    return _implementation(image).sample(image, at)
+
+
+def descriptor_distance(fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean squared descriptor difference; see :func:`reference.descriptor_distance`."""
+    return _implementation(displacement).descriptor_distance(fixed, moving, displacement, weight)
+
+
+def _implementation(tensor: Tensor):  # noqa: ANN202 - a module, which has no useful static type
+    on_cpu = tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.shape[0] == 1
+    return cpu if on_cpu else reference

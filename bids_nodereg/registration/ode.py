@@ -1,0 +1,178 @@
+"""The flow of a stationary velocity field: d phi/dt = v(phi), phi(0) = id, over t in [0, 1].
+
+A scheme is a Butcher tableau, one function steps it. The gradient with respect to the velocity
+comes by one of three routes: `backprop` keeps every stage, `checkpoint` keeps the state after
+each step and repeats the step backwards, `adjoint` keeps the end point only and integrates the
+adjoint equation back (R. T. Q. Chen et al., "Neural ordinary differential equations", NeurIPS
+2018). The first two give the gradient of the discrete flow, the last one that of the continuous
+flow, discretised: they differ by the order of the scheme.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from bids_nodereg.registration.warp import compose, identity, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.settings import SolverSettings
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """An explicit Runge-Kutta scheme: stage ``n`` starts from ``sum_m a[n][m] k_m``; the step is ``b . k``.
+
+    A stationary field needs no nodes ``c``.
+    """
+
+    order: int
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+
+
+TABLEAUS: Mapping[str, Tableau] = {
+    "euler": Tableau(1, ((),), (1.0,)),
+    "heun": Tableau(2, ((), (1.0,)), (1 / 2, 1 / 2)),
+    "rk4": Tableau(4, ((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
+}
+
+
+def flow(velocity: Tensor, solver: SolverSettings) -> Tensor:
+    """Displacement at t = 1 of every lattice point that the field carries along.
+
+    Parameters
+    ----------
+    velocity
+        ``v``, ``1 3 i j k`` in voxels of its lattice per unit time.
+    solver
+        Scheme, number of steps and gradient route.
+
+    Returns
+    -------
+    Tensor
+        ``phi - id``, ``1 3 i j k`` in voxels, differentiable with respect to ``velocity``.
+
+    Raises
+    ------
+    ValueError
+        If the adjoint is asked of scaling and squaring, which solves no ODE step by step.
+    """
+    if solver.scheme == "squaring":
+        return squaring(velocity, solver.steps, solver.gradient)
+    start = identity(velocity.shape[2:], velocity)
+    return integrate(velocity, start, solver) - start
+
+
+def integrate(velocity: Tensor, start: Tensor, solver: SolverSettings) -> Tensor:
+    """Positions at t = 1 of the points ``start`` (``1 3 x y z``, voxel index of the velocity lattice)."""
+    tableau = TABLEAUS[solver.scheme]
+    if solver.gradient == "adjoint":
+        end: Tensor = _AdjointFlow.apply(velocity, start, tableau, solver.steps)
+        return end
+    h = 1 / solver.steps
+    position = start
+    for _ in range(solver.steps):
+        if solver.gradient == "checkpoint":
+            position = checkpoint(step, velocity, position, h, tableau, use_reentrant=False)
+        else:
+            position = step(velocity, position, h, tableau)
+    return position
+
+
+def step(velocity: Tensor, position: Tensor, h: float, tableau: Tableau) -> Tensor:
+    """One Runge-Kutta step of size ``h`` from ``position``."""
+    stages: list[Tensor] = []
+    for row in tableau.a:
+        stages.append(sample(velocity, _advance(position, h, row, stages)))
+    return _advance(position, h, tableau.b, stages)
+
+
+def squaring(velocity: Tensor, squarings: int, gradient: str = "backprop") -> Tensor:
+    """Scaling and squaring: ``exp(v) = exp(v / 2^K) composed with itself K times``.
+
+    V. Arsigny et al., "A log-Euclidean framework for statistics on diffeomorphisms", MICCAI 2006.
+    """
+    if gradient == "adjoint":
+        msg = "squaring: the adjoint route needs a Runge-Kutta scheme, choose backprop or checkpoint"
+        raise ValueError(msg)
+    displacement = velocity / 2**squarings
+    for _ in range(squarings):
+        if gradient == "checkpoint":
+            displacement = checkpoint(compose, displacement, displacement, use_reentrant=False)
+        else:
+            displacement = compose(displacement, displacement)
+    return displacement
+
+
+def _advance(position: Tensor, h: float, weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
+    """``position + h * sum_n weights[n] stages[n]``, leaving out zero weights."""
+    for weight, stage in zip(weights, stages, strict=True):
+        if weight != 0:
+            position = position + (h * weight) * stage
+    return position
+
+
+class _AdjointFlow(torch.autograd.Function):
+    """The flow with a memory that does not grow with the number of steps.
+
+    With ``a = dL/dphi``: ``da/dt = -(dv/dphi)^T a``, and ``dL/dv = integral of (dv/dv)^T a dt``, both
+    integrated from t = 1 to 0 beside ``phi`` itself with the forward scheme and step size.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, velocity: Tensor, start: Tensor, tableau: Tableau, steps: int) -> Tensor:
+        ctx.tableau, ctx.steps = tableau, steps
+        position = start
+        for _ in range(steps):
+            position = step(velocity, position, 1 / steps, tableau)
+        ctx.save_for_backward(velocity, position)
+        return position
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        velocity, position = ctx.saved_tensors
+        state = (position, grad_outputs[0], torch.zeros_like(velocity))
+        for _ in range(ctx.steps):
+            state = _augmented_step(velocity, state, -1 / ctx.steps, ctx.tableau)
+        _, adjoint, gradient = state
+        return gradient, adjoint, None, None
+
+
+AugmentedState = tuple["Tensor", "Tensor", "Tensor"]
+
+
+def _augmented_step(velocity: Tensor, state: AugmentedState, h: float, tableau: Tableau) -> AugmentedState:
+    """One step of (phi, a, dL/dv) together; ``h`` is negative on the way back."""
+    stages: list[AugmentedState] = []
+    for row in tableau.a:
+        position, adjoint, _ = _advance_augmented(state, h, row, stages)
+        stages.append(_augmented_rate(velocity, position, adjoint))
+    return _advance_augmented(state, h, tableau.b, stages)
+
+
+def _augmented_rate(velocity: Tensor, position: Tensor, adjoint: Tensor) -> AugmentedState:
+    """Time derivative of (phi, a, dL/dv)."""
+    with torch.enable_grad():
+        v = velocity.detach().requires_grad_()
+        x = position.detach().requires_grad_()
+        rate = sample(v, x)
+        to_position, to_velocity = torch.autograd.grad(rate, (x, v), adjoint)
+    return rate.detach(), -to_position, -to_velocity
+
+
+def _advance_augmented(
+    state: AugmentedState, h: float, weights: tuple[float, ...], stages: list[AugmentedState]
+) -> AugmentedState:
+    """:func:`_advance` for each part of the augmented state."""
+    position, adjoint, gradient = (
+        _advance(part, h, weights, [stage[n] for stage in stages]) for n, part in enumerate(state)
+    )
+    return position, adjoint, gradient

@@ -1,0 +1,186 @@
+"""The optimisation of one pair: coarse to fine, Adam on the weights of the velocity field."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from bids_nodereg.registration.descriptors import describe
+from bids_nodereg.registration.kernels import descriptor_distance
+from bids_nodereg.registration.objective import Terms, objective
+from bids_nodereg.registration.ode import flow
+from bids_nodereg.registration.smoothing import coarser_shape, downsample
+from bids_nodereg.registration.velocity import VelocityField
+from bids_nodereg.registration.warp import identity, resize_vectors, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.settings import DescriptorSettings, Level, RegistrationSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one iteration did; the loss terms are unweighted, before the update."""
+
+    stage: str
+    level: int
+    levels: int
+    iteration: int
+    iterations: int
+    loss: float
+    similarity: float
+    folding: float
+    gradient: float
+    magnitude: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ImagePair:
+    """Both images on the working grid, ``1 1 i j k``, intensities about in [0, 1].
+
+    ``fixed_mask`` says where the similarity is taken, both masks where descriptor statistics are.
+    """
+
+    fixed: Tensor
+    moving: Tensor
+    fixed_mask: Tensor
+    moving_mask: Tensor
+
+    def shrunk(self, shrink: int) -> ImagePair:
+        """The pair on a coarser lattice over the same extent."""
+        return ImagePair(*(downsample(image, shrink) for image in (self.fixed, self.moving)),
+                         *((downsample(mask, shrink) > 0.5).to(mask.dtype) for mask in (self.fixed_mask, self.moving_mask)))
+
+
+Similarity = "Callable[[Tensor], Tensor]"
+
+
+def optimise(
+    pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]
+) -> Tensor:
+    """Find the velocity field of a pair.
+
+    Parameters
+    ----------
+    pair
+        Both images and masks on the working grid.
+    settings
+        Levels, descriptor, velocity, solver, weights and optimiser.
+    on_step
+        Called after every iteration.
+
+    Returns
+    -------
+    Tensor
+        ``v`` on the lattice of the last level, ``1 3 i j k`` in voxels of that lattice.
+    """
+    working_shape = pair.fixed.shape[2:]
+    torch.manual_seed(settings.seed)
+    velocity: Tensor | None = None
+    for number, level in enumerate(settings.levels):
+        lattice_shape = velocity_lattice(working_shape, level, settings.velocity.lattice)
+        base = pair.fixed.new_zeros(1, 3, *lattice_shape)
+        if velocity is not None:
+            base = resize_vectors(velocity, lattice_shape)
+        velocity = _optimise_level(pair.shrunk(level.shrink), base, number, settings, on_step)
+    if velocity is None:
+        msg = "optimise: settings.levels is empty, expected one level or more"
+        raise ValueError(msg)
+    return velocity
+
+
+def velocity_lattice(working_shape: Sequence[int], level: Level, lattice: int) -> tuple[int, int, int]:
+    """Shape of the velocity lattice of a level."""
+    return coarser_shape(coarser_shape(working_shape, level.shrink), lattice)
+
+
+def _optimise_level(
+    pair: ImagePair,
+    base: Tensor,
+    number: int,
+    settings: RegistrationSettings,
+    on_step: Callable[[Step], None],
+) -> Tensor:
+    """Adam on one level; returns the velocity with the least loss seen."""
+    level = settings.levels[number]
+    field = VelocityField(
+        base, settings.velocity, working_voxels_per_voxel=level.shrink * settings.velocity.lattice
+    ).to(base.device)
+    similarity = similarity_of(pair, settings.descriptor)
+    optimiser = torch.optim.Adam(field.network.parameters(), lr=settings.learning_rate)
+    image_shape = pair.fixed.shape[2:]
+    best_loss, best = math.inf, base
+    losses: list[float] = []
+    started = time.perf_counter()
+    for iteration in range(level.iterations):
+        velocity = field()
+        displacement = flow(velocity, settings.solver)
+        terms = objective(
+            similarity(resize_vectors(displacement, image_shape)), velocity, displacement, settings.weights
+        )
+        losses.append(float(terms.loss.detach()))
+        if losses[-1] < best_loss:
+            best_loss, best = losses[-1], velocity.detach()
+        on_step(_step_record(number, iteration, settings, terms, time.perf_counter() - started))
+        if not math.isfinite(losses[-1]) or has_converged(losses, settings):
+            break
+        optimiser.zero_grad()
+        terms.loss.backward()
+        optimiser.step()
+    return best
+
+
+def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> Callable[[Tensor], Tensor]:
+    """The distance of the descriptors as a function of the displacement (``1 3 i j k`` in voxels)."""
+    fixed = describe(pair.fixed, pair.fixed_mask, settings)
+    if settings.recompute:
+        points = identity(pair.fixed.shape[2:], pair.fixed)
+
+        def recomputed(displacement: Tensor) -> Tensor:
+            warped = sample(pair.moving, points + displacement)
+            squared = (describe(warped, pair.fixed_mask, settings) - fixed).square().mean(1, keepdim=True)
+            return (squared * pair.fixed_mask).sum() / pair.fixed_mask.sum()
+
+        return recomputed
+    fixed_last = fixed.movedim(1, -1).contiguous()
+    moving_last = describe(pair.moving, pair.moving_mask, settings).movedim(1, -1).contiguous()
+
+    def warped_once(displacement: Tensor) -> Tensor:
+        return descriptor_distance(fixed_last, moving_last, displacement, pair.fixed_mask)
+
+    return warped_once
+
+
+def has_converged(losses: Sequence[float], settings: RegistrationSettings) -> bool:
+    """Whether the last window of losses is not smaller than the one before by the tolerance."""
+    window = settings.convergence_window
+    if len(losses) < 2 * window:
+        return False
+    before, last = sum(losses[-2 * window : -window]), sum(losses[-window:])
+    return before - last < settings.convergence_tolerance * abs(before)
+
+
+def _step_record(
+    number: int, iteration: int, settings: RegistrationSettings, terms: Terms, seconds: float
+) -> Step:
+    return Step(
+        stage="deformable",
+        level=number + 1,
+        levels=len(settings.levels),
+        iteration=iteration + 1,
+        iterations=settings.levels[number].iterations,
+        loss=float(terms.loss.detach()),
+        similarity=float(terms.similarity.detach()),
+        folding=float(terms.folding.detach()),
+        gradient=float(terms.gradient.detach()),
+        magnitude=float(terms.magnitude.detach()),
+        seconds=seconds,
+    )

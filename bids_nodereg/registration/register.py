@@ -1,0 +1,68 @@
+"""Register one pair on its working grid: the door to this room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bids_nodereg.registration.diffeomorphism import Repair, diffeomorphic_maps
+from bids_nodereg.registration.optimise import ImagePair, Step, optimise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.settings import RegistrationSettings
+
+
+@dataclass(frozen=True)
+class Registration:
+    """The result for one pair; tensors on the device of the images.
+
+    Attributes
+    ----------
+    forward
+        Displacement ``1 3 i j k`` in voxels of the working grid: fixed points to moving points.
+    inverse
+        The same for the inverse map.
+    velocity
+        The final velocity field, ``1 3 i j k`` in voxels of its own lattice per unit time.
+    history
+        One record per iteration.
+    repair
+        What had to be done against folds.
+    """
+
+    forward: Tensor
+    inverse: Tensor
+    velocity: Tensor
+    history: tuple[Step, ...]
+    repair: Repair
+
+
+def register(
+    pair: ImagePair,
+    settings: RegistrationSettings,
+    on_step: Callable[[Step], None] = lambda _step: None,
+) -> Registration:
+    """Find the diffeomorphism ``phi`` for which ``M o phi`` resembles ``F`` in structure.
+
+    Parameters
+    ----------
+    pair
+        Fixed and moving image and masks, on one isotropic working grid, affinely aligned.
+    settings
+        The whole choice; see :mod:`bids_nodereg.registration.settings`.
+    on_step
+        Hears of every iteration as it happens.
+    """
+    history: list[Step] = []
+
+    def record(step: Step) -> None:
+        history.append(step)
+        on_step(step)
+
+    velocity = optimise(pair, settings, record)
+    maps = diffeomorphic_maps(velocity, pair.fixed.shape[2:], settings.final_steps)
+    return Registration(maps.forward, maps.inverse, maps.velocity, tuple(history), maps.repair)

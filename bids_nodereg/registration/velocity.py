@@ -1,0 +1,150 @@
+"""Velocity fields v_theta: from weights, the only thing that is optimised, to vectors on a lattice.
+
+Every field is an ``nn.Module`` whose call returns ``v``, ``1 3 i j k`` in voxels of its lattice per
+unit time. It starts at zero, so that the optimisation starts at the identity, is smoothed by a
+Gaussian, and vanishes on the boundary of the lattice: the flow then maps the lattice onto itself.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from bids_nodereg.registration.smoothing import coarser_shape, gaussian
+from bids_nodereg.registration.warp import identity, resize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.settings import VelocitySettings
+
+Shape = tuple[int, int, int]
+
+RIM_VOXELS = 8.0
+"""Width of the rim, in voxels of the working grid, over which the velocity falls to zero."""
+
+
+class GridVelocity(nn.Module):
+    """The vectors themselves are the weights."""
+
+    def __init__(self, shape: Shape, settings: VelocitySettings) -> None:
+        super().__init__()
+        del settings
+        self.vectors = nn.Parameter(torch.zeros(1, 3, *shape))
+
+    def forward(self) -> Tensor:
+        """Return the raw vectors."""
+        return self.vectors
+
+
+class DecoderVelocity(nn.Module):
+    """A latent grid and a small convolutional decoder, both optimised for this pair alone.
+
+    The latent grid is coarser than the velocity lattice; the convolutions share what they learn
+    across the image, which preconditions the optimisation, while the size stays free.
+    """
+
+    def __init__(self, shape: Shape, settings: VelocitySettings) -> None:
+        super().__init__()
+        channels = settings.channels
+        self.shape = shape
+        self.latent = nn.Parameter(torch.randn(1, channels, *coarser_shape(shape, settings.latent_shrink)) * 0.1)
+        self.mix = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate")
+        self.head = nn.Conv3d(channels, 3, 3, padding=1, padding_mode="replicate")
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self) -> Tensor:
+        """Decode the latent grid to vectors on the velocity lattice."""
+        features = self.latent + nn.functional.silu(self.mix(self.latent))
+        return resize(self.head(features), self.shape)
+
+
+class NodeoVelocity(nn.Module):
+    """Coordinate network of the kind NODEO (Wu et al., CVPR 2022) uses: the paper's lineage.
+
+    The voxel positions go through five strided convolutions and a bottleneck, out of which one
+    linear layer makes the vectors. Reconstructed from the published description; the layer sizes
+    follow the lattice, so that any image size works.
+    """
+
+    WIDTH = 32
+    CONVOLUTIONS = 5
+
+    def __init__(self, shape: Shape, settings: VelocitySettings) -> None:
+        super().__init__()
+        self.shape = shape
+        encoded = shape
+        layers: list[nn.Module] = []
+        for depth in range(self.CONVOLUTIONS):
+            width_in = 3 if depth == 0 else self.WIDTH
+            layers.append(nn.Conv3d(width_in, self.WIDTH, 3, 2, padding=1, padding_mode="replicate"))
+            if depth < self.CONVOLUTIONS - 1:
+                layers.append(nn.ReLU())
+            encoded = tuple(math.ceil(size / 2) for size in encoded)  # type: ignore[assignment]
+        self.encoder = nn.Sequential(*layers)
+        self.bottleneck = nn.Linear(self.WIDTH * math.prod(encoded), settings.bottleneck)
+        self.head = nn.Linear(settings.bottleneck, 3 * math.prod(shape))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        last = torch.tensor(shape, dtype=torch.float32).view(1, 3, 1, 1, 1) - 1
+        self.register_buffer("positions", 2 * identity(shape, last) / last - 1, persistent=False)
+
+    def forward(self) -> Tensor:
+        """Encode the positions and read the vectors out."""
+        features = self.encoder(self.positions).flatten(1)
+        vectors: Tensor = self.head(torch.relu(self.bottleneck(features)))
+        return vectors.view(1, 3, *self.shape)
+
+
+VELOCITIES: Mapping[str, type[nn.Module]] = {
+    "grid": GridVelocity,
+    "decoder": DecoderVelocity,
+    "nodeo": NodeoVelocity,
+}
+
+
+class VelocityField(nn.Module):
+    """``v = base + window * G_sigma * v_theta``: a network of :data:`VELOCITIES` made smooth.
+
+    Attributes
+    ----------
+    network
+        The module with the weights theta.
+    base
+        What coarser levels have found, ``1 3 i j k``; not optimised any more.
+    """
+
+    def __init__(
+        self, base: Tensor, settings: VelocitySettings, *, working_voxels_per_voxel: float
+    ) -> None:
+        super().__init__()
+        shape: Shape = tuple(base.shape[2:])  # type: ignore[assignment]
+        self.network = VELOCITIES[settings.name](shape, settings)
+        self.sigma_vox = settings.smoothing_sigma
+        self.register_buffer("window", boundary_window(shape, working_voxels_per_voxel), persistent=False)
+        self.register_buffer("base", base.detach(), persistent=False)
+
+    def forward(self) -> Tensor:
+        """The velocity on the lattice, ``1 3 i j k`` in its voxels per unit time."""
+        velocity: Tensor = self.base + self.window * gaussian(self.network(), self.sigma_vox)
+        return velocity
+
+
+def boundary_window(shape: Shape, working_voxels_per_voxel: float) -> Tensor:
+    """Weight ``1 1 i j k`` that rises smoothly from 0 on the boundary to 1 inside the rim."""
+    window = torch.ones(1, 1, *shape)
+    for axis, size in enumerate(shape):
+        index = torch.arange(size, dtype=torch.float32)
+        depth_vox = torch.minimum(index, size - 1 - index) * working_voxels_per_voxel
+        ramp = (depth_vox / RIM_VOXELS).clamp(max=1)
+        smoothstep = ramp * ramp * (3 - 2 * ramp)
+        view = [1] * 5
+        view[axis + 2] = size
+        window = window * smoothstep.view(view)
+    return window

@@ -1,0 +1,142 @@
+"""What belongs to an image among the derivatives of other programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bids_nodereg.bids.dataset import open_dataset
+from tests.bids.make import make_dataset, relative_path
+from tests.shared_data import shared_data
+
+
+def opened(tmp_path, raw, **derivatives):
+    root = make_dataset(tmp_path / "raw", *raw)
+    folders = {name: make_dataset(tmp_path / name, *names) for name, names in derivatives.items()}
+    return open_dataset(root, derivatives=folders)
+
+
+def masks(dataset, subject="01"):
+    found = {image.path.name: dataset.brain_mask(image) for image in dataset.images(subject)}
+    return {name.partition(".")[0]: mask and mask.name for name, mask in found.items()}
+
+
+def test_without_space_a_mask_is_of_the_t1w_as_in_fmriprep(tmp_path):
+    raw = ["sub-01_acq-x_T1w.nii.gz", "sub-01_T2w.nii.gz"]
+    derived = [
+        "sub-01_acq-x_desc-brain_mask.nii.gz",
+        "sub-01_acq-x_space-MNI152NLin2009cAsym_res-2_desc-brain_mask.nii.gz",
+        "sub-01_acq-x_label-lesion_desc-brain_mask.nii.gz",
+        "sub-01_acq-x_label-GM_probseg.nii.gz",
+        "sub-01_acq-x_desc-brain_mask.json",
+    ]
+    dataset = opened(tmp_path, raw, fmriprep=derived)
+    assert masks(dataset) == {"sub-01_acq-x_T1w": "sub-01_acq-x_desc-brain_mask.nii.gz", "sub-01_T2w": None}
+
+
+def test_space_names_the_contrast(tmp_path):
+    raw = ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-01_FLAIR.nii.gz"]
+    derived = [f"sub-01_space-{space}_desc-brain_mask.nii.gz" for space in ("T2w", "T1w", "MNI152Lin")]
+    assert masks(opened(tmp_path, raw, other=derived)) == {
+        "sub-01_T1w": "sub-01_space-T1w_desc-brain_mask.nii.gz",
+        "sub-01_T2w": "sub-01_space-T2w_desc-brain_mask.nii.gz",
+        "sub-01_FLAIR": None,
+    }
+
+
+def test_entities_must_agree_where_there_are_several_images(tmp_path):
+    raw = ["sub-01_run-1_T1w.nii.gz", "sub-01_run-2_T1w.nii.gz", "sub-01_ce-gad_T1w.nii.gz"]
+    derived = ["sub-01_run-2_desc-brain_mask.nii.gz", "sub-01_desc-brain_mask.nii.gz"]
+    assert masks(opened(tmp_path, raw, other=derived)) == {
+        "sub-01_run-1_T1w": None,
+        "sub-01_run-2_T1w": "sub-01_run-2_desc-brain_mask.nii.gz",
+        "sub-01_ce-gad_T1w": None,
+    }
+
+
+def test_an_only_image_takes_what_lacks_its_entities_but_not_what_contradicts(tmp_path):
+    raw = ["sub-01_acq-a_run-1_T1w.nii.gz", "sub-02_acq-a_T1w.nii.gz"]
+    derived = ["sub-01_acq-a_desc-brain_mask.nii.gz", "sub-02_acq-b_desc-brain_mask.nii.gz"]
+    dataset = opened(tmp_path, raw, other=derived)
+    assert masks(dataset) == {"sub-01_acq-a_run-1_T1w": derived[0]}
+    assert masks(dataset, "02") == {"sub-02_acq-a_T1w": None}
+
+
+def test_sessions_never_mix(tmp_path):
+    raw = ["sub-01_ses-1_T1w.nii.gz", "sub-01_ses-2_T1w.nii.gz"]
+    derived = ["sub-01_ses-2_desc-brain_mask.nii.gz", "sub-01_desc-brain_mask.nii.gz"]
+    assert masks(opened(tmp_path, raw, other=derived)) == {
+        "sub-01_ses-1_T1w": None,
+        "sub-01_ses-2_T1w": derived[0],
+    }
+
+
+def test_the_first_data_set_given_wins(tmp_path):
+    mask = "sub-01_desc-brain_mask.nii.gz"
+    dataset = opened(tmp_path, ["sub-01_T1w.nii.gz"], zz=[mask], aa=[mask])
+    (image,) = dataset.images("01")
+    assert dataset.brain_mask(image) == tmp_path / "zz" / relative_path(mask)
+
+
+@pytest.mark.parametrize(
+    ("reference", "suffix"),
+    [
+        ("bids:raw:sub-01/anat/sub-01_T2w.nii.gz", "T2w"),
+        ("bids:raw:sub-01/anat/gone.nii.gz", "T1w"),
+        ("bids::sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", "T1w"),
+        (["bids:raw:sub-01/anat/sub-01_T2w.nii.gz"], "T1w"),
+    ],
+)
+def test_a_sidecar_that_names_the_reference_decides(tmp_path, reference, suffix):
+    raw = ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz"]
+    dataset = opened(tmp_path, raw, other=["sub-01_desc-brain_mask.nii.gz"])
+    sidecar = tmp_path / "other" / "sub-01/anat/sub-01_desc-brain_mask.json"
+    sidecar.write_text(json.dumps({"SpatialReference": reference}))
+    assert [image.suffix for image in dataset.images("01") if dataset.brain_mask(image)] == [suffix]
+
+
+def test_all_label_maps_are_given_with_names_and_tables(tmp_path):
+    derived = [
+        "sub-01_desc-aseg_dseg.nii.gz",
+        "sub-01_dseg.nii.gz",
+        "sub-01_seg-DKT_desc-x_dseg.nii.gz",
+        "sub-01_space-MNI_dseg.nii.gz",
+        "sub-01_dseg.tsv",
+    ]
+    dataset = opened(tmp_path, ["sub-01_T1w.nii.gz"], prep=derived, my_own=[derived[0]])
+    for table in ("desc-aseg_dseg.tsv", "dseg.tsv"):
+        (tmp_path / "prep" / table).touch()
+    (image,) = dataset.images("01")
+    maps = dataset.label_maps(image)
+    # "DKT" + "x"; the second aseg takes its data set's name
+    assert [each.desc for each in maps] == ["aseg", "dseg", "DKTx", "asegmyown"]
+    tables = [each.lookup and each.lookup.relative_to(tmp_path).as_posix() for each in maps]
+    assert tables == ["prep/desc-aseg_dseg.tsv", "prep/sub-01/anat/sub-01_dseg.tsv", "prep/dseg.tsv", None]
+    assert maps[3].uri == "bids:my_own:sub-01/anat/sub-01_desc-aseg_dseg.nii.gz"
+
+
+def test_the_known_transform_of_a_simulated_pair(tmp_path):
+    raw = ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz"]
+    truth = "sub-01_from-T2w_to-T1w_mode-image_desc-truth_xfm"
+    derived = [f"{truth}.json", f"{truth}.nii.gz", "sub-01_from-T2w_to-T1w_mode-image_xfm.h5"]
+    dataset = opened(tmp_path, raw, truth=derived)
+    t1w, t2w = dataset.images("01")
+    assert dataset.truth(t1w, t2w) == tmp_path / "truth" / relative_path(f"{truth}.nii.gz")
+    assert dataset.truth(t2w, t1w) is None
+    assert dataset.truth(dataset.images("02")[0], t2w) is None
+
+
+def test_a_broken_link_to_a_mask_is_given_so_that_reading_it_can_fail_aloud(tmp_path):
+    dataset = opened(tmp_path, ["sub-01_T1w.nii.gz"], other=["sub-01_T2w.json"])
+    (tmp_path / "other/sub-01/anat/sub-01_desc-brain_mask.nii.gz").symlink_to("nowhere")
+    assert masks(dataset) == {"sub-01_T1w": "sub-01_desc-brain_mask.nii.gz"}
+
+
+def test_labels_of_the_real_data_sets():
+    root = shared_data("ds-openms")
+    dataset = open_dataset(root, derivatives={"auto": root / "derivatives" / "seg-auto"})
+    found = {
+        image.suffix: [each.desc for each in dataset.label_maps(image)] for image in dataset.images("04")
+    }
+    assert found == {"T1w": ["sae18"], "T2w": ["sae18", "sae18fromT1w"], "FLAIR": ["sae18fromT1w"]}

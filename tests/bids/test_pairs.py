@@ -1,0 +1,273 @@
+"""The pair rules on layouts made for them, and on the shared ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bids_nodereg.bids.candidates import candidate_table, candidates_as_json
+from bids_nodereg.bids.dataset import open_dataset
+from bids_nodereg.bids.image import template_image
+from bids_nodereg.bids.pairs import (
+    RULES,
+    RuleOptions,
+    longitudinal,
+    pairs_of,
+    to_template,
+    with_derivatives,
+    within_session,
+)
+from tests.bids.make import make_dataset, make_images
+from tests.shared_data import shared_data
+
+DEFAULT = RuleOptions()
+
+
+def images_of(tmp_path, *stems):
+    return make_images(tmp_path, *(f"sub-01_{stem}.nii.gz" for stem in stems))
+
+
+def stem(image):
+    return image.space or image.path.name.removeprefix("sub-01_").partition(".")[0]
+
+
+def taken(candidates):
+    """Moving to fixed, by the stems of the names."""
+    return {stem(pair.moving): stem(pair.fixed) for pair in pairs_of(candidates)}
+
+
+def reasons(candidates):
+    return {stem(each.moving): each.reason for each in candidates if not each.taken}
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        (["T1w", "T2w", "FLAIR", "PDw"], {"T2w": "T1w", "FLAIR": "T1w", "PDw": "T1w"}),
+        (["T2w", "PDw", "FLAIR", "T2starw"], {"PDw": "T2w", "FLAIR": "T2w", "T2starw": "T2w"}),
+        (["FLAIR", "T2starw"], {"T2starw": "FLAIR"}),
+        (["UNIT1", "T2w"], {"T2w": "UNIT1"}),
+        (["T1w"], {}),
+        ([], {}),
+        # sessions are apart
+        (
+            ["ses-1_T1w", "ses-1_T2w", "ses-2_T2w", "ses-2_FLAIR"],
+            {"ses-1_T2w": "ses-1_T1w", "ses-2_FLAIR": "ses-2_T2w"},
+        ),
+        (["T1w", "ses-1_T2w"], {}),
+        # repetitions: the first of each, in natural order
+        (["run-10_T1w", "run-2_T1w", "run-10_T2w", "run-2_T2w"], {"run-2_T2w": "run-2_T1w"}),
+        (["run-02_T1w", "run-10_T1w", "T2w"], {"T2w": "run-02_T1w"}),
+        (["T1w", "echo-1_T2starw", "echo-2_T2starw"], {"echo-1_T2starw": "T1w"}),
+        # different acquisitions are different images, the same acquisition is preferred
+        (
+            ["acq-a_T1w", "acq-b_T1w", "acq-a_T2w", "acq-b_T2w"],
+            {"acq-a_T2w": "acq-a_T1w", "acq-b_T2w": "acq-b_T1w"},
+        ),
+        (["acq-a_T1w", "T1w", "T2w"], {"T2w": "T1w"}),
+        (["T1w", "rec-norm_T1w", "rec-norm_T2w", "T2w"], {"rec-norm_T2w": "rec-norm_T1w", "T2w": "T1w"}),
+        (
+            ["acq-b_run-2_T1w", "acq-b_run-1_T1w", "acq-a_T1w", "acq-b_run-2_T2w"],
+            {"acq-b_run-2_T2w": "acq-b_run-1_T1w"},
+        ),
+        # contrast agent: never the reference when avoidable, and a contrast of its own
+        (["ce-gad_T1w", "T1w", "ce-gad_T2w"], {"ce-gad_T1w": "T1w", "ce-gad_T2w": "T1w"}),
+        (["ce-gad_T1w", "T2w"], {"T2w": "ce-gad_T1w"}),
+        (["ce-gad_run-1_T1w", "ce-gad_run-2_T1w", "T1w"], {"ce-gad_run-1_T1w": "T1w"}),
+    ],
+)
+def test_within_session(tmp_path, stems, expected):
+    images = images_of(tmp_path, *stems)
+    candidates = within_session(images, DEFAULT)
+    assert taken(candidates) == expected
+    assert len(candidates) == len(images)  # each image is accounted for
+    assert all(each.reason for each in candidates)
+
+
+def test_reasons_say_why_an_image_stays(tmp_path):
+    images = images_of(tmp_path, "T1w", "acq-x_T1w", "run-1_T2w", "run-2_T2w")
+    said = reasons(within_session(images, DEFAULT))
+    assert said["T1w"] == "the session's reference"
+    assert "own contrast T1w" in said["acq-x_T1w"]
+    assert said["run-2_T2w"] == "another run or echo of sub-01_run-1_T2w.nii.gz, which is taken"
+
+
+def test_all_pairs_moves_everything_onto_one_reference(tmp_path):
+    images = images_of(tmp_path, "run-1_T1w", "run-2_T1w", "acq-x_T1w", "run-1_T2w", "run-2_T2w")
+    found = taken(within_session(images, RuleOptions(all_pairs=True)))
+    moved = {"run-1_T1w", "run-2_T1w", "acq-x_T1w", "run-1_T2w", "run-2_T2w"} - {"acq-x_T1w"}
+    assert found.keys() == moved
+    assert found["run-1_T1w"] == found["run-2_T1w"] == "acq-x_T1w"  # first in natural order
+
+
+def test_restrictions(tmp_path):
+    images = images_of(tmp_path, "T1w", "T2w", "FLAIR", "PDw")
+    assert taken(
+        within_session(images, RuleOptions(fixed_suffix="T2w", moving_suffixes=("FLAIR", "T1w")))
+    ) == {
+        "FLAIR": "T2w",
+        "T1w": "T2w",
+    }
+    none = within_session(images, RuleOptions(fixed_suffix="UNIT1"))
+    assert taken(none) == {}
+    assert "no UNIT1" in none[0].reason
+    assert "FLAIR, PDw, T1w, T2w" in none[0].reason
+
+
+def test_unusable_images_are_passed_over(tmp_path):
+    images = images_of(tmp_path, "run-1_T1w", "run-2_T1w", "run-1_T2w", "run-2_T2w", "FLAIR")
+    bad = {"run-1_T1w", "run-1_T2w", "FLAIR"}
+    images = [replace(each, problem="broken link") if stem(each) in bad else each for each in images]
+    candidates = within_session(images, DEFAULT)
+    assert taken(candidates) == {"run-2_T2w": "run-2_T1w"}
+    assert reasons(candidates)["FLAIR"] == "broken link"
+
+
+def test_without_a_usable_reference_the_next_contrast_is_not_taken_when_asked_for_by_name(tmp_path):
+    t1w, t2w, flair = images_of(tmp_path, "T1w", "T2w", "FLAIR")
+    images = [replace(t1w, problem="broken link"), t2w, flair]
+    assert taken(within_session(images, DEFAULT)) == {"FLAIR": "T2w"}
+    asked = within_session(images, RuleOptions(fixed_suffix="T1w"))
+    assert taken(asked) == {}
+    assert asked[1].reason == "the reference sub-01_T1w.nii.gz cannot be used: broken link"
+
+
+def test_longitudinal_goes_back_to_the_first_session(tmp_path):
+    images = images_of(
+        tmp_path,
+        "ses-10_T1w",
+        "ses-2_T1w",
+        "ses-1_acq-b_T1w",
+        "ses-1_acq-b_T2w",
+        "ses-2_acq-b_T1w",
+        "ses-3_T2w",
+        "T1w",
+    )
+    candidates = longitudinal(images, DEFAULT)
+    assert taken(candidates) == {"ses-2_acq-b_T1w": "ses-1_acq-b_T1w", "ses-10_T1w": "ses-1_acq-b_T1w"}
+    assert reasons(candidates) == {"ses-3_T2w": "ses-3 has no usable T1w to go onto that of ses-1"}
+
+
+def test_longitudinal_needs_two_sessions(tmp_path):
+    assert longitudinal(images_of(tmp_path, "T1w", "T2w"), DEFAULT) == []
+    (only,) = longitudinal(images_of(tmp_path, "ses-1_T1w"), DEFAULT)
+    assert not only.taken
+    assert "only session" in only.reason
+
+
+def test_to_template(tmp_path):
+    template = template_image("MNI152NLin6Asym", tmp_path / "t.nii.gz", "T1w")
+    images = images_of(tmp_path, "ce-gad_T1w", "T1w", "T2w")
+    assert taken(to_template(images, RuleOptions(templates=(template,)))) == {"T1w": "MNI152NLin6Asym"}
+    assert to_template(images, DEFAULT) == []
+
+
+STEMS = st.lists(
+    st.builds(
+        "".join,
+        st.tuples(
+            st.sampled_from(["", "ses-1_", "ses-2_"]),
+            st.sampled_from(["", "acq-a_", "acq-b_"]),
+            st.sampled_from(["", "ce-gad_"]),
+            st.sampled_from(["", "run-1_", "run-2_"]),
+            st.sampled_from(["T1w", "T2w", "FLAIR"]),
+        ),
+    ),
+    unique=True,
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+@given(stems=STEMS, all_pairs=st.booleans())
+def test_every_rule_keeps_to_the_participant_and_makes_no_cycle(tmp_path_factory, rule, stems, all_pairs):
+    root = tmp_path_factory.getbasetemp()
+    images = [
+        image
+        for sub in ("01", "02")
+        for image in make_images(root, *(f"sub-{sub}_{s}.nii.gz" for s in stems))
+    ]
+    template = template_image("MNI", root / "t.nii.gz", "T1w")
+    options = RuleOptions(all_pairs=all_pairs, templates=(template,))
+    pairs = pairs_of(RULES[rule](images, options))
+    assert pairs == pairs_of(RULES[rule](images[::-1], options))  # the order of the images does not matter
+    assert len({pair.moving for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        assert pair.fixed != pair.moving
+        assert pair.fixed == template or pair.fixed.subject == pair.moving.subject
+        if rule == "within-session":
+            assert pair.fixed.session == pair.moving.session
+            assert pair.fixed.suffix != pair.moving.suffix or all_pairs or pair.moving.entity("ceagent")
+    if not all_pairs and rule != "longitudinal":
+        assert not {pair.fixed for pair in pairs} & {pair.moving for pair in pairs}
+
+
+def test_a_pair_that_two_rules_take_counts_once(tmp_path):
+    images = images_of(tmp_path, "T1w", "T2w")
+    candidates = within_session(images, DEFAULT)
+    assert len(pairs_of([*candidates, *candidates])) == 1
+
+
+def test_table_and_json_show_every_candidate(tmp_path):
+    images = images_of(tmp_path, "T1w", "T2w")
+    candidates = within_session(images, DEFAULT)
+    lines = candidate_table(candidates).splitlines()
+    assert lines[0].split() == ["taken", "rule", "fixed", "moving", "reason"]
+    assert lines[2].split()[:4] == ["yes", "within-session", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz"]
+    assert lines[-1] == "1 of 2 candidate pairs taken"
+    assert candidates_as_json(candidates)[1] == {
+        "taken": True,
+        "rule": "within-session",
+        "fixed": "bids:raw:sub-01/anat/sub-01_T1w.nii.gz",
+        "moving": "bids:raw:sub-01/anat/sub-01_T2w.nii.gz",
+        "reason": "T2w onto the session's T1w",
+    }
+    assert candidate_table([]).endswith("0 of 0 candidate pairs taken")
+
+
+def test_derivatives_fill_what_a_pair_lacks(tmp_path):
+    root = make_dataset(tmp_path / "raw", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz")
+    names = [
+        "sub-01_desc-brain_mask.nii.gz",
+        "sub-01_space-T2w_desc-brain_mask.nii.gz",
+        "sub-01_desc-a_dseg.nii.gz",
+    ]
+    dataset = open_dataset(root, derivatives={"prep": make_dataset(tmp_path / "prep", *names)})
+    (pair,) = pairs_of(within_session(dataset.images("01"), DEFAULT))
+    filled = with_derivatives(replace(pair, moving_mask=tmp_path / "mine.nii.gz"), dataset)
+    assert filled.fixed_mask is not None
+    assert filled.fixed_mask.name == names[0]
+    assert filled.moving_mask == tmp_path / "mine.nii.gz"
+    assert ([each.desc for each in filled.fixed_dseg], filled.moving_dseg) == (["a"], ())
+
+
+@pytest.mark.parametrize(
+    ("layout", "subject", "expected"),
+    [
+        (("layouts", "genetics_ukbb"), "01", {"FLAIR": "acq-MPRAGE_T1w"}),
+        (("layouts", "qmri_mp2rage"), "1", {}),
+        (("ds-brain",), "openms07", {"T2w": "T1w", "FLAIR": "T1w", "ce-gad_T1w": "T1w"}),
+        (("ds-openms",), "04", {"ses-1_T2w": "ses-1_T1w", "ses-1_FLAIR": "ses-1_T1w"}),
+    ],
+)
+def test_shared_layouts(layout, subject, expected):
+    images = open_dataset(shared_data(*layout)).images(subject)
+    found = {
+        key.removeprefix(f"sub-{subject}_"): value.removeprefix(f"sub-{subject}_")
+        for key, value in taken(within_session(images, DEFAULT)).items()
+    }
+    assert found == expected
+
+
+def test_the_nasty_layout_matches_task_and_reconstruction():
+    images = open_dataset(shared_data("layouts", "ds004332")).images("01")
+    found = taken(within_session(images, DEFAULT))
+    assert len(found) == 10
+    for moving, fixed in found.items():
+        assert moving.split("_")[3] != fixed.split("_")[3] == "T1w"  # another contrast ...
+        assert moving.split("_")[0] == fixed.split("_")[0]  # ... of the same task
+        assert moving.split("_")[2] == fixed.split("_")[2]  # ... and the same reconstruction
+        assert fixed.split("_")[1] == "acq-mpragePMCoff"

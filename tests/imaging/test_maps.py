@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
+
+from bids_nodereg.geometry import apply_affine
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, inverse_map
+
+LPS = np.array([-1, -1, 1])
+
+
+def linear_field(scene, gradient: np.ndarray) -> DisplacementField:
+    """u(x) = gradient (x - centre) on the working grid."""
+    points = scene.points(scene.working)
+    return DisplacementField(scene.working, ((points - scene.working.centre) @ gradient.T).astype(np.float32))
+
+
+def test_field_is_exact_between_voxels_when_it_is_linear(scene):
+    gradient = np.array([[0.1, 0.02, 0], [0, -0.2, 0.05], [0.03, 0, 0.15]])
+    field = linear_field(scene, gradient)
+    points = scene.working.centre + np.random.default_rng(0).uniform(-12, 12, (5, 7, 3))
+    np.testing.assert_allclose(field.at(points), (points - scene.working.centre) @ gradient.T, atol=1e-5)
+    np.testing.assert_allclose(field.gradient_at(points), np.broadcast_to(gradient, (5, 7, 3, 3)), atol=1e-5)
+
+
+def test_edge_of_the_field_is_that_of_itk(scene):
+    """Constant within the outer half voxel, zero beyond, even if the field is not zero at its edge."""
+    grid = scene.working
+    vectors = np.random.default_rng(1).uniform(1, 2, (*grid.shape, 3)).astype(np.float32)
+    image = sitk.GetImageFromArray((vectors * LPS).transpose(2, 1, 0, 3).astype(np.float64), isVector=True)
+    image.SetOrigin((grid.affine[:3, 3] * LPS).tolist())
+    image.SetSpacing(grid.spacing)
+    image.SetDirection((np.diag(LPS) @ grid.direction).ravel().tolist())
+    theirs = sitk.DisplacementFieldTransform(image)
+    index = np.array([[x, 7.3, 20.6] for x in (-0.6, -0.49, -0.2, 0.4, 25.7, 26.3, 26.49, 26.6)])
+    points = grid.to_world(index)
+    moved = np.array([theirs.TransformPoint(point) for point in (points * LPS).tolist()]) * LPS
+    np.testing.assert_allclose(DisplacementField(grid, vectors).at(points), moved - points, atol=1e-4)
+    still = np.linalg.norm(moved - points, axis=1) < 1e-9
+    np.testing.assert_array_equal(still, [True, *[False] * 6, True])
+
+
+def test_order_of_affine_and_field(scene):
+    points = scene.fixed.centre + np.random.default_rng(2).uniform(-8, 8, (40, 3))
+    forward = apply_affine(scene.affine, points + scene.forward.at(points))
+    np.testing.assert_allclose(scene.forward_map()(points), forward, atol=1e-12)
+    back = apply_affine(np.linalg.inv(scene.affine), forward)
+    np.testing.assert_allclose(
+        inverse_map(scene.affine, scene.inverse)(forward), back + scene.inverse.at(back)
+    )
+
+
+def test_inverse_undoes_forward(scene):
+    points = scene.fixed.centre + np.random.default_rng(3).uniform(-15, 15, (200, 3))
+    moved = scene.forward_map()(points)
+    assert np.abs(moved - apply_affine(scene.affine, points)).max() > 1
+    # both fields are linear between voxels, so the inverse is exact only at its own voxels
+    assert np.linalg.norm(scene.inverse_map()(moved) - points, axis=1).max() < 0.3
+    nodes = scene.points(scene.working)[5:-5, 5:-5, 5:-5]
+    moved = apply_affine(scene.affine, nodes)
+    np.testing.assert_allclose(scene.forward_map()(scene.inverse_map()(moved)), moved, atol=1e-4)
+
+
+@pytest.mark.parametrize("direction", ["forward", "inverse"])
+def test_jacobian_is_the_slope_of_the_map(scene, direction):
+    """Against central differences of the whole map, of the same width as a voxel of the field."""
+    mapping = scene.forward_map() if direction == "forward" else scene.inverse_map()
+    points = scene.points(scene.working)[6:-6:3, 6:-6:3, 6:-6:3]
+    step = scene.working.affine[:3, :3]  # along the field's axes, one voxel
+    if mapping.affine_first:
+        points = apply_affine(np.linalg.inv(mapping.affine), points)
+        step = np.linalg.inv(mapping.affine[:3, :3]) @ step
+    slope = (
+        np.stack([mapping(points + step[:, axis]) - mapping(points - step[:, axis]) for axis in range(3)], -1)
+        / 2
+    )
+    np.testing.assert_allclose(mapping.jacobian(points), slope @ np.linalg.inv(step), atol=1e-5)
+    assert mapping.jacobian(points).shape == (*points.shape[:-1], 3, 3)
+
+
+def test_jacobian_of_an_affine(scene):
+    np.testing.assert_array_equal(
+        SpatialMap(scene.affine).jacobian(np.zeros((2, 3))), [scene.affine[:3, :3], scene.affine[:3, :3]]
+    )
+
+
+def test_vectors_must_fit_the_grid(scene):
+    with pytest.raises(ValueError, match="do not fit the grid"):
+        DisplacementField(scene.fixed, scene.forward.vectors)
