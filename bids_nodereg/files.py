@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,8 @@ def atomic_path(final: Path) -> Iterator[Path]:
         msg = f"{final}: cannot be written ({error.strerror or error}). Check the free space and permissions."
         raise OutputError(msg) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # must not hide why the file could not be written
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(final: Path, text: str) -> None:

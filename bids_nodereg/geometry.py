@@ -107,8 +107,8 @@ class Grid:
 
 def apply_affine(matrix: ArrayLike, points: ArrayLike) -> NDArray[np.float64]:
     """Apply a 4 x 4 affine to points ``(..., 3)``; the result has the points' shape."""
-    matrix = np.asarray(matrix, dtype=np.float64)
-    return np.asarray(points, dtype=np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    homogeneous = np.asarray(matrix, dtype=np.float64)
+    return np.asarray(points, dtype=np.float64) @ homogeneous[:3, :3].T + homogeneous[:3, 3]
 
 
 def isotropic_grid(grid: Grid, low: ArrayLike, high: ArrayLike, spacing_mm: float) -> Grid:
@@ -132,14 +132,14 @@ def isotropic_grid(grid: Grid, low: ArrayLike, high: ArrayLike, spacing_mm: floa
     Grid
         Smallest such lattice that holds the whole box.
     """
-    low, high = np.floor(np.asarray(low, float)), np.ceil(np.asarray(high, float))
+    first, last = np.floor(np.asarray(low, float)), np.ceil(np.asarray(high, float))
     order = np.argsort(_closest_world_axes(grid.direction))
     flip = np.sign(np.diag(grid.direction[:, order]))
     direction = grid.direction[:, order] * flip
-    start = np.where(flip > 0, low[order], high[order])
+    start = np.where(flip > 0, first[order], last[order])
     origin_index = np.empty(3)
     origin_index[order] = start
-    extent_mm = (high - low)[order] * np.asarray(grid.spacing)[order]
+    extent_mm = (last - first)[order] * np.asarray(grid.spacing)[order]
     shape = np.ceil(extent_mm / spacing_mm - 1e-3).astype(int) + 1
     affine = np.eye(4)
     affine[:3, :3] = direction * spacing_mm

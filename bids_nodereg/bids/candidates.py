@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bids_nodereg.bids.dataset import Selection
     from bids_nodereg.bids.image import Image
     from bids_nodereg.bids.pairs import Candidate
 
@@ -49,3 +51,15 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
 def _shown(image: Image) -> str:
     """File name, which holds all of a BIDS path; or the name of the template."""
     return image.space or image.path.name
+
+
+def no_pair_message(subject: str, selection: Selection) -> str:
+    """Say what was found of a participant without a pair, and what the user can do."""
+    found = Counter(image.suffix for image in selection.images)
+    contrasts = ", ".join(f"{suffix} ({count})" for suffix, count in found.items()) or "none"
+    reasons = Counter(left.reason for left in selection.left_out)
+    left_out = "".join(f"; {count} left out: {reason}" for reason, count in reasons.items())
+    return (
+        f"sub-{subject}: no pair. Contrasts found: {contrasts}{left_out}. "
+        "Look at --dry-run for every reason, and check --session-label, --bids-filter-file and --pairs."
+    )

@@ -72,8 +72,10 @@ def find_images(layout: Layout, root: Path, subject: str, query: Query) -> list[
     for entity, value in query.items():
         values = [special.get(each, each) for each in (value if isinstance(value, list) else [value])]
         arguments[entity] = values if isinstance(value, list) else values[0]
-    # scope "self": never the derivatives that a database may have attached
-    paths = [Path(file.path) for file in layout.get(subject=subject, scope="self", **arguments)]
+    # scope "self": never the derivatives that a database may have attached;
+    # "allow": an entity that the index does not know is one that no file has
+    files = layout.get(subject=subject, scope="self", invalid_filters="allow", **arguments)
+    paths = [Path(file.path) for file in files]
     # a database may know the root by another spelling (a link), so paths are told from its root
     found = (_image(root, path.relative_to(layout.root)) for path in paths)
     return [image for image in found if image is not None and image.subject == subject]
@@ -89,7 +91,9 @@ def _index(root: Path, ignore: Sequence[str], database_dir: Path | None) -> Layo
     patterns = [re.compile(pattern) for pattern in ignore]
     indexer = BIDSLayoutIndexer(index_metadata=False, ignore=patterns)
     database = None if database_dir is None else str(database_dir)
-    return BIDSLayout(root, validate=False, indexer=indexer, database_path=database)
+    # the entities of derivatives too, because a filter may ask for desc- or space-
+    configs = ["bids", "derivatives"]
+    return BIDSLayout(root, validate=False, indexer=indexer, database_path=database, config=configs)
 
 
 def _make_database(root: Path, database_dir: Path) -> None:

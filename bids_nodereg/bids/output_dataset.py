@@ -68,7 +68,6 @@ def dataset_description(
             RAW: dataset_link(dataset.root, out_dir),
             **{name: dataset_link(path, out_dir) for name, path in dataset.derivatives},
         },
-        "HowToAcknowledge": "See CITATION.cff and logs/CITATION.md.",
     }
     if isinstance(raw.get("License"), str):
         description["License"] = raw["License"]
@@ -165,7 +164,8 @@ def check_output_folder(out_dir: Path) -> dict[str, Any]:
 def _described(table: str, rows: Mapping[str, str]) -> str:
     """Add rows to a ``descriptions.tsv``; rows that are there stay as they are."""
     lines = [line.split("\t", 1) for line in table.splitlines()[1:] if "\t" in line]
-    merged = {**rows, **{line[0]: line[1] for line in lines}}
+    ours = {f"desc-{label}": text for label, text in rows.items()}
+    merged = {**ours, **{line[0]: line[1] for line in lines}}
     out = io.StringIO()
     writer = csv.writer(out, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None)
     writer.writerow(("desc_id", "description"))

@@ -204,7 +204,7 @@ def _longitudinal(sessions: Sequence[list[Image]], options: RuleOptions) -> list
 
 
 def _fixed_for(moving: Image, anchor: Image, references: Sequence[Image]) -> Image:
-    """Find the reference for one moving image; never itself, and never such that two images move onto each other."""
+    """Find the reference for one moving image: never itself, never one that moves onto it."""
     if moving.suffix != anchor.suffix:
         return choose_fixed(references, moving)
     plain = [image for image in references if image.entity("ceagent") is None]

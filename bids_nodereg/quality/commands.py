@@ -61,13 +61,13 @@ def _direction(image: str, reference: str, transform: str, does: str) -> tuple[C
             "from nitransforms.manip import load",
             "from nitransforms.resampling import apply",
             f'transform = load({transform!r}, fmt="itk")',
-            f'apply(transform, {image!r}, reference={reference!r}).to_filename("moved.nii.gz")',
+            f'apply(transform, {image!r}, reference={reference!r}, order=1).to_filename("moved.nii.gz")',
         )
     )
     return (
         Command("ANTs", does, f"{ants}\n# label maps: -n GenericLabel"),
         Command("SimpleITK", does, f"{simpleitk}\n# label maps: sitk.sitkNearestNeighbor"),
-        Command("nitransforms", does, nitransforms),
+        Command("nitransforms", does, f"{nitransforms}\n# label maps: order=0"),
     )
 
 

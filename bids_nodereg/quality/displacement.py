@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 def magnitude_mm(displacement_mm: Field) -> NDArray[np.float32]:
     """Length in mm of each vector of a field ``(i, j, k, 3)``."""
-    squared = np.einsum("...c,...c->...", displacement_mm, displacement_mm, dtype=np.float32)
-    length: NDArray[np.float32] = np.sqrt(squared)
-    return length
+    squared = np.einsum("...c,...c->...", displacement_mm, displacement_mm)
+    return np.asarray(np.sqrt(squared), np.float32)
 
 
 def error_measures(error_mm: NDArray[np.floating], mask: Mask, name: str) -> dict[str, float]:

@@ -88,7 +88,8 @@ class _Frame:
         slant = torch.eye(3, dtype=shear.dtype, device=shear.device) + _from_entries(shear, _UPPER)
         linear = turn @ torch.diag(log_scale.exp()) @ slant
         shift = translation * (LEVER_MM / self.spacing_mm)
-        offset = self.moving_centre + shift - linear @ self.fixed_centre
+        fixed_centre, moving_centre = (c.to(linear.dtype) for c in (self.fixed_centre, self.moving_centre))
+        offset = moving_centre + shift - linear @ fixed_centre
         bottom = torch.tensor([[0, 0, 0, 1]], dtype=linear.dtype, device=linear.device)
         return torch.cat([torch.cat([linear, offset[:, None]], 1), bottom])
 

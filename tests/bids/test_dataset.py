@@ -179,6 +179,7 @@ FILTERED = (
     "sub-01_acq-b_T2w.nii.gz",
     "sub-01_part-phase_T2w.nii.gz",
     "sub-01_inplaneT2.nii.gz",
+    "sub-01_desc-preproc_T1w.nii.gz",
 )
 
 
@@ -193,6 +194,7 @@ FILTERED = (
         ({"t2w": {"part": "phase"}, "t1w": {"run": 1}}, {FILTERED[1], FILTERED[5]}),
         ({"t2w": {"suffix": "inplaneT2"}, "t1w": {"run": 1}}, {FILTERED[1], FILTERED[6]}),
         ({"t1w": {"session": "ses-9"}, "t2w": {"extension": "nii"}}, set()),
+        ({"t1w": {"desc": "preproc"}, "t2w": {"scale": 1}}, {FILTERED[7]}),
         ({"bold": {"echo": 1}}, set(FILTERED[:5])),
     ],
 )

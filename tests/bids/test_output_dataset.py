@@ -145,7 +145,7 @@ def test_every_desc_label_of_a_file_is_described(whole_output):
     with (out_dir / "descriptions.tsv").open(newline="") as table:
         rows = list(csv.DictReader(table, delimiter="\t"))
     written = {
-        part.removeprefix("desc-")
+        part
         for pair, out in zip(pairs, outputs, strict=True)
         for path in out.paths([each.desc for each in pair.moving_dseg])
         for part in path.name.split("_")
@@ -218,9 +218,9 @@ def test_a_second_run_keeps_what_the_first_one_said(tmp_path):
     assert (out_dir / ".bidsignore").read_text().splitlines() == ["mine", *BIDSIGNORE]
     assert (out_dir / "README.md").read_text() == "my own words"
     rows = dict(line.split("\t") for line in (out_dir / "descriptions.tsv").read_text().splitlines())
-    assert rows["asegfromT2w"] == "first"
-    assert rows["new"] == "a b c"
-    assert rows.keys() == {"desc_id", "asegfromT2w", "new", *DESCRIPTIONS}
+    assert rows["desc-asegfromT2w"] == "first"
+    assert rows["desc-new"] == "a b c"
+    assert rows.keys() == {"desc_id", *(f"desc-{label}" for label in ("asegfromT2w", "new", *DESCRIPTIONS))}
 
 
 def test_nothing_is_touched_when_nothing_changes(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_nodereg.bids.candidates import candidate_table, candidates_as_json
+from bids_nodereg.bids.candidates import candidate_table, candidates_as_json, no_pair_message
 from bids_nodereg.bids.dataset import open_dataset
 from bids_nodereg.bids.image import template_image
 from bids_nodereg.bids.pairs import (
@@ -271,3 +271,15 @@ def test_the_nasty_layout_matches_task_and_reconstruction():
         assert moving.split("_")[0] == fixed.split("_")[0]  # ... of the same task
         assert moving.split("_")[2] == fixed.split("_")[2]  # ... and the same reconstruction
         assert fixed.split("_")[1] == "acq-mpragePMCoff"
+
+
+def test_slabs_are_no_partners(tmp_path):
+    root = make_dataset(tmp_path, "sub-01_T1w.nii.gz", "sub-01_inplaneT2.nii.gz", "sub-02_inplaneT2.nii.gz")
+    dataset = open_dataset(root)
+    assert pairs_of(within_session(dataset.images("01"), DEFAULT)) == ()
+    message = no_pair_message("01", dataset.select("01"))
+    assert "sub-01: no pair. Contrasts found: T1w (1); 1 left out: a thin slab" in message
+    assert [within_session(dataset.images("02"), DEFAULT), longitudinal(dataset.images("02"), DEFAULT)] == [
+        [],
+        [],
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -10,9 +10,6 @@ import pytest
 
 from bids_nodereg.data import build_demo, demo_anatomy, demo_files, demo_motion, demo_scanner
 from bids_nodereg.geometry import Grid, apply_affine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOW, HIGH = np.array([-50.0, -60.0, -55.0]), np.array([50.0, 45.0, 60.0])
 
@@ -161,10 +158,11 @@ def test_same_seed_writes_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "first" / image).read_bytes() != (tmp_path / "other" / image).read_bytes()
 
 
-def test_committed_labels_are_those_of_the_packaged_template(demo: Path) -> None:
+def test_committed_labels_are_those_of_the_packaged_template() -> None:
     """A piece of the real build, at the places where the committed T1w labels of sub-01 are."""
     pytest.importorskip("nilearn", reason="needs the extra demo-data")
     anatomy = demo_anatomy.load_mni152()
+    demo = Path(build_demo.__file__).parent / "demo"
     stored = nib.load(demo / "derivatives/truth/sub-01/anat/sub-01_space-T1w_desc-tissue_dseg.nii.gz")
     labels = np.asarray(stored.dataobj)
     step = 8

@@ -12,10 +12,18 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
 
+import bids_nodereg
+
 MEGABYTE = 1e6
 PAIRS = [(subject, suffix) for subject in ("01", "02") for suffix in ("T2w", "FLAIR")]
 IMAGES = [*PAIRS, ("01", "T1w"), ("02", "T1w")]
 TISSUES = {1: "fluid", 2: "grey", 3: "white"}
+
+
+@pytest.fixture
+def demo() -> Path:
+    """Root of the demo data set that comes with the package."""
+    return Path(bids_nodereg.__file__).parent / "data" / "demo"
 
 
 def image_path(demo: Path, subject: str, suffix: str) -> Path:

@@ -140,7 +140,8 @@ def _write(path: Path, figure: Figure) -> Path:
     """Write a chart as SVG whose ink is the colour of the text around it."""
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
-    drawing = text.getvalue().replace(INK, "currentColor")
-    start = drawing.index(">", drawing.index("<svg")) + 1
+    drawing = text.getvalue()
+    drawing = drawing[drawing.index("<svg") :].replace(INK, "currentColor")
+    start = drawing.index(">") + 1
     write_text(path, drawing[:start] + STYLE + drawing[start:])
     return path

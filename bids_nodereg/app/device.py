@@ -1,0 +1,63 @@
+"""Choose the device and the number of threads."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numba
+import torch
+
+from bids_nodereg.errors import UsageError
+
+if TYPE_CHECKING:
+    from bids_nodereg.config import Resources
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the run computes on.
+
+    Attributes
+    ----------
+    device
+        The torch device.
+    name
+        The device in words.
+    threads
+        CPU threads of every library.
+    note
+        What the user should know about the choice; empty when it is what was asked for.
+    """
+
+    device: torch.device
+    name: str
+    threads: int
+    note: str = ""
+
+
+def choose_hardware(resources: Resources) -> Hardware:
+    """Find the device that was asked for and set the thread counts of torch and numba.
+
+    Raises
+    ------
+    UsageError
+        If a CUDA device was asked for and is not there, or the name is unknown.
+    """
+    threads = resources.omp_nthreads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(threads)
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    there = torch.cuda.is_available()
+    if resources.device == "cpu" or (resources.device == "auto" and not there):
+        note = "" if resources.device == "cpu" else "No CUDA device was found: computing on the CPU."
+        return Hardware(torch.device("cpu"), f"CPU, {threads} threads", threads, note)
+    name = "cuda" if resources.device == "auto" else resources.device
+    if not there or torch.device(name).type != "cuda" or (torch.device(name).index or 0) >= torch.cuda.device_count():
+        msg = (
+            f"--device {resources.device}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
+            "device(s). Give the container access to the GPU (docker --gpus all, apptainer --nv), or use "
+            "--device cpu or auto."
+        )
+        raise UsageError(msg)
+    return Hardware(torch.device(name), torch.cuda.get_device_name(name), threads)

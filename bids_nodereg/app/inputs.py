@@ -1,0 +1,56 @@
+"""Read and prepare both images of a pair, with the masks that belong to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_nodereg.imaging.prepare import Prepared, prepare
+from bids_nodereg.imaging.volume import read_image, read_mask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_nodereg.bids.pairs import Pair
+
+CONSTANT_SHARE = 0.999
+"""Share of the voxels outside the mask that must have one value; a few specks are allowed."""
+
+LARGEST_BRAIN_MM3 = 2.2e6
+"""A foreground beyond this volume is a head, not a brain alone: 2.2 litres."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Both prepared images of a pair."""
+
+    fixed: Prepared
+    moving: Prepared
+
+
+def read_inputs(pair: Pair) -> Inputs:
+    """Read both images and find their masks."""
+    return Inputs(
+        _read(pair.fixed.path, pair.fixed_mask), _read(pair.moving.path, pair.moving_mask)
+    )
+
+
+def looks_skull_stripped(prepared: Prepared) -> bool:
+    """Whether an image shows the brain alone: a constant background and no more volume than a brain.
+
+    A raw data set does not say it, and BIDS wants to know it of every derived image.
+    """
+    volume_mm3 = prepared.mask.sum() * prepared.volume.grid.voxel_volume
+    outside = prepared.volume.data[~prepared.mask]
+    if outside.size == 0 or volume_mm3 > LARGEST_BRAIN_MM3:
+        return False
+    return bool(np.mean(outside == np.median(outside)) > CONSTANT_SHARE)
+
+
+def _read(path: Path, mask_path: Path | None) -> Prepared:
+    volume = read_image(path)
+    if mask_path is None:
+        return prepare(volume)
+    return prepare(volume, read_mask(mask_path, volume.grid), mask_origin=f"given: {mask_path.name}")

@@ -1,0 +1,127 @@
+"""From the data set to the list of registrations to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bids_nodereg.bids.candidates import no_pair_message
+from bids_nodereg.bids.dataset import open_dataset
+from bids_nodereg.bids.derivatives import all_outputs
+from bids_nodereg.bids.filters import Filters, read_filters
+from bids_nodereg.bids.pairs import RULES, RuleOptions, pairs_of, with_derivatives
+from bids_nodereg.bids.pairs_file import read_pairs_file
+from bids_nodereg.errors import MissingInputError, NothingSelectedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from bids_nodereg.bids.dataset import Dataset
+    from bids_nodereg.bids.derivatives import Outputs
+    from bids_nodereg.bids.pairs import Candidate, Pair
+    from bids_nodereg.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Job:
+    """One pair and where its results go."""
+
+    pair: Pair
+    outputs: Outputs
+    truth: Path | None = None
+    """Known transform of simulated data, for the report."""
+
+    @property
+    def title(self) -> str:
+        """The pair in words, for progress and log."""
+        return self.outputs.name
+
+
+@dataclass(frozen=True)
+class Participant:
+    """What was found for one participant."""
+
+    subject: str
+    candidates: tuple[Candidate, ...]
+    jobs: tuple[Job, ...]
+    message: str
+    """Why there is no pair; empty when there is one."""
+
+
+def open_input(config: RunConfig) -> Dataset:
+    """Open the data set that the configuration names."""
+    return open_dataset(
+        config.bids_dir, database_dir=config.bids_database_dir, derivatives=config.derivatives
+    )
+
+
+def chosen_participants(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
+    """Participants of this run: those asked for, and of them the part of the shard.
+
+    Raises
+    ------
+    NothingSelectedError
+        If the shard is empty.
+    """
+    everyone = dataset.participants(config.selection.participant_label)
+    part, parts = config.selection.shard
+    mine = everyone[part - 1 :: parts]
+    if not mine:
+        msg = f"--shard {part}/{parts}: nothing left of {len(everyone)} participant(s). Use fewer shards."
+        raise NothingSelectedError(msg)
+    return mine
+
+
+def find_jobs(config: RunConfig, dataset: Dataset, subjects: Sequence[str]) -> Iterator[Participant]:
+    """Look at one participant after the other; nothing is read but names.
+
+    With a pairs file the rules are not used, and a row belongs to its moving image's participant.
+    """
+    selection = config.selection
+    filters = read_filters(selection.bids_filter_file) if selection.bids_filter_file else Filters()
+    if selection.pairs_file is not None:
+        rows = read_pairs_file(selection.pairs_file, dataset)
+        for subject in subjects:
+            own = [row for row in rows if row.moving.subject == subject]
+            yield _participant(config, dataset, subject, own, "the pairs file has no usable row for it")
+        return
+    options = RuleOptions(selection.fixed_suffix, selection.moving_suffix, selection.all_pairs)
+    for subject in subjects:
+        found = dataset.select(subject, selection.session_label, filters)
+        candidates = [row for rule in selection.pairs for row in RULES[rule](found.images, options)]
+        yield _participant(config, dataset, subject, candidates, no_pair_message(subject, found))
+
+
+def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> None:
+    """End the run where no participant has a pair.
+
+    Raises
+    ------
+    NothingSelectedError
+        If filters or labels may have removed everything.
+    MissingInputError
+        If the data have no pair.
+    """
+    if any(participant.jobs for participant in participants):
+        return
+    reasons = " ".join(participant.message for participant in participants[:3])
+    more = f" ({len(participants) - 3} more participants alike.)" if len(participants) > 3 else ""
+    selection = config.selection
+    narrowed = selection.session_label or selection.bids_filter_file or selection.moving_suffix or selection.fixed_suffix
+    error = NothingSelectedError if narrowed else MissingInputError
+    msg = f"{config.bids_dir}: no pair of images. {reasons}{more} See --dry-run for every candidate."
+    raise error(msg)
+
+
+def _participant(
+    config: RunConfig, dataset: Dataset, subject: str, candidates: Sequence[Candidate], message: str
+) -> Participant:
+    pairs = [with_derivatives(pair, dataset) for pair in pairs_of(candidates)]
+    jobs = tuple(
+        Job(pair, outputs, dataset.truth(pair.fixed, pair.moving))
+        for pair, outputs in zip(pairs, all_outputs(pairs, config.output_dir), strict=True)
+    )
+    return Participant(subject, tuple(candidates), jobs, "" if jobs else message)
+
+

@@ -1,0 +1,116 @@
+"""Measure a solved pair: everything the QC file and the report say about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_nodereg.imaging.maps import SpatialMap
+from bids_nodereg.imaging.prepare import onto_grid
+from bids_nodereg.imaging.resample import warp_image, warp_labels
+from bids_nodereg.imaging.transforms import read_displacement_nifti
+from bids_nodereg.imaging.volume import Volume, read_labels
+from bids_nodereg.quality.measures import RegisteredPair, measure_pair
+from bids_nodereg.quality.overlap import LabelOverlap, label_overlap, overlap_measures
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from bids_nodereg.app.inputs import Inputs
+    from bids_nodereg.app.stages import Solution
+    from bids_nodereg.bids.pairs import Pair
+    from bids_nodereg.geometry import Grid
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Measures of a pair, and the arrays on the working grid that the figures are drawn from."""
+
+    measures: dict[str, float | None]
+    arrays: RegisteredPair
+    labels_before: tuple[LabelOverlap, ...] = ()
+    labels_after: tuple[LabelOverlap, ...] = ()
+
+
+def judge(pair: Pair, inputs: Inputs, solution: Solution, truth: Path | None, threads: int) -> Judgement:
+    """Carry images, masks and labels onto the working grid and the fixed grid, and measure.
+
+    Every image is interpolated once from its original, before and after alike.
+    """
+    arrays = _on_working_grid(inputs, solution, threads)
+    if truth is not None:
+        arrays = replace(arrays, truth_mm=_true_displacement(truth, solution))
+    measures = measure_pair(arrays)
+    before, after = _label_overlaps(pair, inputs, solution, threads)
+    if after:
+        measures.update(overlap_measures(before, "before"))
+        measures.update(overlap_measures(after, "after"))
+    return Judgement(measures, arrays, before, after)
+
+
+def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> RegisteredPair:
+    grid, moving = solution.grid, inputs.moving
+    affine_only, total = SpatialMap(solution.affine), solution.forward
+    fixed, mask = onto_grid(inputs.fixed, grid)
+    moving_mask = _like(moving.volume, moving.mask.astype(np.float32))
+    everywhere = _like(moving.volume, np.ones(moving.volume.grid.shape, np.float32))
+
+    def carried(volume: Volume, mapping: SpatialMap) -> NDArray[np.float32]:
+        return warp_image(volume, grid, mapping, threads=threads)
+
+    return RegisteredPair(
+        affine=grid.affine,
+        mask=mask,
+        fixed=fixed,
+        before=carried(moving.volume, affine_only),
+        after=carried(moving.volume, total),
+        forward_mm=_vectors(total, grid),
+        inverse_mm=None if solution.inverse.field is None else solution.inverse.field.vectors,
+        before_mask=carried(moving_mask, affine_only) > 0.5,
+        after_mask=carried(moving_mask, total) > 0.5,
+        moving_view=carried(everywhere, total) > 0.5,
+    )
+
+
+def _vectors(mapping: SpatialMap, grid: Grid) -> NDArray[np.float32]:
+    """Displacement field of a map, or zeros where the map is an affine alone."""
+    if mapping.field is None:
+        return np.zeros((*grid.shape, 3), np.float32)
+    return mapping.field.vectors
+
+
+def _like(volume: Volume, data: NDArray[np.float32]) -> Volume:
+    return replace(volume, data=data, notes=())
+
+
+def _true_displacement(path: Path, solution: Solution) -> NDArray[np.float32]:
+    """The true ``u`` on the working grid, given the true total displacement and the affine found."""
+    points = solution.grid.to_world(np.moveaxis(np.indices(solution.grid.shape), 0, -1))
+    moved = points + read_displacement_nifti(path).at(points)
+    aligned = SpatialMap(np.linalg.inv(solution.affine)).map(moved)
+    return np.asarray(aligned - points, np.float32)
+
+
+Overlaps = tuple[LabelOverlap, ...]
+
+
+def _label_overlaps(pair: Pair, inputs: Inputs, solution: Solution, threads: int) -> tuple[Overlaps, Overlaps]:
+    """Overlap of the first label map that both images have, by the affine alone and by the whole map."""
+    shared = [
+        (fixed, moving) for moving in pair.moving_dseg for fixed in pair.fixed_dseg if fixed.desc == moving.desc
+    ]
+    if not shared:
+        return (), ()
+    fixed, moving = (read_labels(label_map.path) for label_map in shared[0])
+    grid = inputs.fixed.volume.grid
+    if not fixed.grid.is_close(grid):
+        fixed = replace(fixed, data=warp_labels(fixed, grid, SpatialMap(np.eye(4)), threads=threads), grid=grid)
+    before, after = (
+        label_overlap(fixed.data, warp_labels(moving, grid, mapping, threads=threads), grid.spacing)
+        for mapping in (SpatialMap(solution.affine), solution.forward)
+    )
+    return before, after

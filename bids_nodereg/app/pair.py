@@ -1,0 +1,88 @@
+"""One pair from files to files: the whole story in one function."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bids_nodereg.app.inputs import read_inputs
+from bids_nodereg.app.judge import judge
+from bids_nodereg.app.present import present_pair
+from bids_nodereg.app.provenance import peak_memory_mb, software
+from bids_nodereg.app.stages import solve
+from bids_nodereg.app.status import Status, fingerprint
+from bids_nodereg.app.write import Work, write_images, write_quality, write_sidecars, write_transforms
+from bids_nodereg.config import as_plain
+from bids_nodereg.quality.verdict import verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bids_nodereg.app.device import Hardware
+    from bids_nodereg.app.jobs import Job
+    from bids_nodereg.config import Settings
+    from bids_nodereg.registration.optimise import Step
+
+
+def register_pair(
+    job: Job, settings: Settings, hardware: Hardware, run_id: str, on_step: Callable[[Step], None]
+) -> Status:
+    """Read, prepare, align, deform, measure, write and draw one pair.
+
+    Raises
+    ------
+    NodeRegError
+        If an input cannot be used or an output cannot be written. The sidecar that marks a pair as
+        done is written last, so a pair that failed is never taken for a finished one.
+    """
+    began = time.perf_counter()
+    history: list[Step] = []
+
+    def heard(step: Step) -> None:
+        history.append(step)
+        on_step(step)
+
+    job.outputs.forward_json.unlink(missing_ok=True)
+    identity = fingerprint(job, settings)
+    inputs = read_inputs(job.pair)
+    solving = time.perf_counter()
+    solution = solve(inputs, settings, hardware.device, heard)
+    solved = time.perf_counter()
+
+    work = Work(job, inputs, solution, settings, hardware.threads)
+    write_transforms(work)
+    write_images(work)
+    judged = judge(job.pair, inputs, solution, job.truth, hardware.threads)
+    judged.measures.update(
+        time_registration_s=solved - solving,
+        time_total_s=time.perf_counter() - began,
+        memory_peak_mib=peak_memory_mb(),
+    )
+    outcome = verdict(judged.measures)
+    write_quality(job.outputs.qc_json, judged.measures, outcome)
+    provenance = {
+        "Run": run_id,
+        "Device": hardware.name,
+        **{name: str(version) for name, version in software().items()},
+        "Registration": f"{solved - solving:.1f} s",
+        "Peak memory": f"{peak_memory_mb():.0f} MiB",
+    }
+    present_pair(work, judged, outcome, history, provenance)
+    details = {
+        **identity,
+        "Settings": as_plain(settings),
+        "Software": software(),
+        "Device": hardware.name,
+        "Threads": hardware.threads,
+        "RunID": run_id,
+        "Verdict": outcome.status,
+        "SecondsRegistration": round(solved - solving, 2),
+        "PeakMemoryMiB": round(peak_memory_mb()),
+        "FixedMask": inputs.fixed.mask_origin,
+        "MovingMask": inputs.moving.mask_origin,
+        "HeaderNotes": [*inputs.fixed.volume.notes, *inputs.moving.volume.notes],
+    }
+    write_sidecars(work, details)
+    return Status(
+        job.outputs.name, job.pair.moving.subject, "done", time.perf_counter() - began, outcome.status
+    )

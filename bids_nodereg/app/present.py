@@ -1,0 +1,191 @@
+"""What the report says of a pair and of a run: from results to the records of `quality`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import nibabel
+
+from bids_nodereg import __version__
+from bids_nodereg.app.provenance import software
+from bids_nodereg.app.status import report_data
+from bids_nodereg.files import write_json
+from bids_nodereg.quality.figures.charts import Trace
+from bids_nodereg.quality.figures.pair import FigureNames, draw_pair
+from bids_nodereg.quality.records import (
+    FailedPair,
+    InputImage,
+    MethodsFacts,
+    OutputFiles,
+    PairReport,
+    from_json,
+    to_json,
+)
+from bids_nodereg.quality.report import render_subject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.judge import Judgement
+    from bids_nodereg.app.status import Status
+    from bids_nodereg.app.write import Work
+    from bids_nodereg.bids.image import Image, LabelMap
+    from bids_nodereg.config import Settings
+    from bids_nodereg.imaging.prepare import Prepared
+    from bids_nodereg.quality.verdict import Verdict
+    from bids_nodereg.registration.optimise import Step
+
+VELOCITY_WORDS = {
+    "decoder": "a latent grid and a convolutional decoder",
+    "nodeo": "a convolutional coordinate network",
+    "grid": "a grid of vectors",
+}
+
+
+def present_pair(
+    work: Work, judged: Judgement, verdict: Verdict, history: Sequence[Step], provenance: Mapping[str, str]
+) -> PairReport:
+    """Draw the figures of a pair and keep its section of the report as JSON beside them."""
+    out = work.job.outputs
+    names = FigureNames(out.figures_dir, out.name, out.moving_suffix)
+    figures = draw_pair(judged.arrays, names, trace_of(history, work.settings))
+    report = PairReport(
+        key=out.name.replace("_", "-"),
+        title=f"{out.from_label} onto {out.to_label}",
+        rule=work.job.pair.rule,
+        fixed=_input(work.job.pair.fixed, work.inputs.fixed, work.job.pair.fixed_dseg),
+        moving=_input(work.job.pair.moving, work.inputs.moving, work.job.pair.moving_dseg),
+        measures=judged.measures,
+        verdict=verdict,
+        figures={name: path.relative_to(out.out_dir).as_posix() for name, path in figures.items()},
+        outputs=_outputs(work),
+        labels_before=judged.labels_before,
+        labels_after=judged.labels_after,
+        settings=_settings_words(work.settings),
+        provenance=dict(provenance),
+    )
+    write_json(report_data(work.job), to_json(report))
+    return report
+
+
+def write_report(
+    subject: str, jobs: Sequence[Job], statuses: Sequence[Status], settings: Settings, run_id: str
+) -> None:
+    """Write the page of one subject from what its pairs left beside their figures."""
+    failed_names = {status.pair: status for status in statuses if status.status == "failed"}
+    pairs, failed = [], []
+    for job in jobs:
+        status = failed_names.get(job.outputs.name)
+        if status is not None:
+            failed.append(_failed(job, status, run_id))
+        elif report_data(job).is_file():
+            pairs.append(from_json(json.loads(report_data(job).read_text(encoding="utf-8"))))
+    if pairs or failed:
+        page = jobs[0].outputs.report_html
+        facts = methods_facts(settings, [job.pair.fixed for job in jobs], [job.pair.moving for job in jobs])
+        render_subject(f"sub-{subject}", pairs, page, facts=facts, failed=failed, run=run_id)
+
+
+def methods_facts(settings: Settings, fixed: Sequence[Image], moving: Sequence[Image]) -> MethodsFacts:
+    """What the methods paragraph has to know."""
+    registration = settings.registration
+    return MethodsFacts(
+        version=__version__,
+        fixed_contrasts=tuple(sorted({image.suffix for image in fixed})),
+        moving_contrasts=tuple(sorted({image.suffix for image in moving})),
+        transform=settings.transform,
+        descriptor=registration.descriptor.name,
+        velocity=VELOCITY_WORDS[registration.velocity.name],
+        solver="scaling and squaring"
+        if registration.solver.scheme == "squaring"
+        else registration.solver.scheme,
+        steps=registration.solver.steps,
+        iterations=tuple(level.iterations for level in registration.levels),
+        spacing_mm=settings.working_resolution_mm,
+        folding_epsilon=registration.weights.folding_epsilon,
+        software=software(),
+    )
+
+
+def trace_of(history: Sequence[Step], settings: Settings) -> Trace | None:
+    """The deformable part of the history as weighted terms, with the first iteration of each level."""
+    steps = [step for step in history if step.stage == "deformable"]
+    if not steps:
+        return None
+    weights = settings.registration.weights
+    levels = [
+        (index, f"level {step.level} of {step.levels}")
+        for index, step in enumerate(steps)
+        if step.iteration == 1
+    ]
+    terms = {
+        "descriptor distance": [step.similarity for step in steps],
+        "folding barrier": [weights.folding * step.folding for step in steps],
+        "gradient": [weights.gradient * step.gradient for step in steps],
+        "magnitude": [weights.magnitude * step.magnitude for step in steps],
+    }
+    return Trace(
+        [step.loss for step in steps], {name: row for name, row in terms.items() if any(row)}, levels
+    )
+
+
+def _input(image: Image, prepared: Prepared, labels: Sequence[LabelMap]) -> InputImage:
+    grid = prepared.volume.grid
+    return InputImage(
+        path=image.relative,
+        contrast=image.suffix,
+        shape=grid.shape,
+        spacing_mm=grid.spacing,
+        orientation="".join(nibabel.aff2axcodes(grid.affine)),
+        mask_origin=prepared.mask_origin,
+        labels=", ".join(label_map.path.name for label_map in labels),
+        notes=prepared.volume.notes,
+    )
+
+
+def _outputs(work: Work) -> OutputFiles:
+    out = work.job.outputs
+    deformed = work.solution.forward.field is not None
+    return OutputFiles(
+        forward=out.forward_h5.relative_to(out.out_dir).as_posix(),
+        inverse=out.inverse_h5.relative_to(out.out_dir).as_posix(),
+        affine=out.affine_txt.relative_to(out.out_dir).as_posix(),
+        warp=out.warp_nii.relative_to(out.out_dir).as_posix() if deformed else "",
+        warped=out.warped_nii.relative_to(out.out_dir).as_posix(),
+    )
+
+
+def _failed(job: Job, status: Status, run_id: str) -> FailedPair:
+    return FailedPair(
+        key=job.outputs.name.replace("_", "-"),
+        title=f"{job.outputs.from_label} onto {job.outputs.to_label}",
+        fixed=job.pair.fixed.relative,
+        moving=job.pair.moving.relative,
+        error=status.error,
+        log=f"logs/{run_id}/run.log",
+    )
+
+
+def _settings_words(settings: Settings) -> dict[str, str]:
+    registration = settings.registration
+    weights = registration.weights
+    levels = ", ".join(
+        f"{settings.working_resolution_mm * level.shrink:g} mm x {level.iterations}"
+        for level in registration.levels
+    )
+    return {
+        "Transform": settings.transform,
+        "Working resolution": f"{settings.working_resolution_mm:g} mm",
+        "Descriptor": registration.descriptor.name,
+        "Velocity field": VELOCITY_WORDS[registration.velocity.name],
+        "Solver": f"{registration.solver.scheme}, {registration.solver.steps} steps, gradient by "
+        f"{registration.solver.gradient}",
+        "Levels and most iterations": levels,
+        "Folding barrier": f"weight {weights.folding:g}, epsilon {weights.folding_epsilon:g}",
+        "Smoothness": f"weight {weights.gradient:g} on the gradient of the {weights.gradient_of}, "
+        f"{weights.magnitude:g} on its magnitude",
+        "Learning rate": f"{registration.learning_rate:g}",
+        "Seed": str(registration.seed),
+    }

@@ -1,0 +1,95 @@
+"""The two registrations of a pair, between the world of `imaging` and the voxels of `registration`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, forward_map, inverse_map
+from bids_nodereg.imaging.prepare import onto_grid, working_grid
+from bids_nodereg.registration.affine import align
+from bids_nodereg.registration.optimise import ImagePair
+from bids_nodereg.registration.register import register
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from bids_nodereg.app.inputs import Inputs
+    from bids_nodereg.config import Settings
+    from bids_nodereg.geometry import Grid
+    from bids_nodereg.registration.diffeomorphism import Repair
+    from bids_nodereg.registration.optimise import Step
+
+    OnStep = Callable[[Step], None]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What was found for a pair, in world coordinates.
+
+    Attributes
+    ----------
+    grid
+        The working grid.
+    affine
+        4 x 4, fixed world to moving world (RAS+ mm).
+    forward, inverse
+        Total maps: fixed points to moving points, and back.
+    repair
+        What was done against folds; None where nothing was deformed.
+    """
+
+    grid: Grid
+    affine: NDArray[np.float64]
+    forward: SpatialMap
+    inverse: SpatialMap
+    repair: Repair | None = None
+
+
+def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep) -> Solution:
+    """Align a pair, and deform it where the settings go that far."""
+    affine = find_affine(inputs, settings, device, on_step)
+    grid = working_grid(inputs.fixed, settings.working_resolution_mm, settings.margin_mm)
+    if settings.transform != "deformable":
+        return Solution(grid, affine, SpatialMap(affine), SpatialMap(np.linalg.inv(affine)))
+    pair = _image_pair(onto_grid(inputs.fixed, grid), onto_grid(inputs.moving, grid, affine), device)
+    found = register(pair, settings.registration, on_step)
+    forward = DisplacementField(grid, _to_world(found.forward, grid))
+    inverse = DisplacementField(grid, _to_world(found.inverse, grid))
+    return Solution(grid, affine, forward_map(affine, forward), inverse_map(affine, inverse), found.repair)
+
+
+def find_affine(
+    inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep
+) -> NDArray[np.float64]:
+    """Rigid or affine start, each image on an isotropic grid of its own; returns world to world."""
+    spacing_mm = settings.affine.spacings_mm[-1]
+    fixed_grid, moving_grid = (
+        working_grid(prepared, spacing_mm, settings.margin_mm) for prepared in (inputs.fixed, inputs.moving)
+    )
+    pair = _image_pair(onto_grid(inputs.fixed, fixed_grid), onto_grid(inputs.moving, moving_grid), device)
+    freedom = "rigid" if settings.transform == "rigid" else "affine"
+    found = align(pair, spacing_mm, settings.affine, freedom, on_step)
+    matrix: NDArray[np.float64] = found.matrix.double().cpu().numpy()
+    return moving_grid.affine @ matrix @ np.linalg.inv(fixed_grid.affine)
+
+
+Sampled = tuple["NDArray[np.float32]", "NDArray[np.bool_]"]
+
+
+def _image_pair(fixed: Sampled, moving: Sampled, device: torch.device) -> ImagePair:
+    """Images and masks as ``1 1 i j k`` float32 tensors on the device."""
+    arrays = (fixed[0], moving[0], fixed[1], moving[1])
+    tensors = (torch.from_numpy(np.asarray(array, np.float32))[None, None].to(device) for array in arrays)
+    return ImagePair(*tensors)
+
+
+def _to_world(displacement: torch.Tensor, grid: Grid) -> NDArray[np.float32]:
+    """Displacement ``1 3 i j k`` in voxels as ``(i, j, k, 3)`` in RAS+ mm."""
+    voxels = displacement[0].movedim(0, -1).cpu().numpy()
+    return np.asarray(voxels @ grid.affine[:3, :3].T.astype(np.float32), dtype=np.float32)

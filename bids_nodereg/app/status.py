@@ -1,0 +1,92 @@
+"""Is a pair done already, and how did it end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from bids_nodereg import __version__
+from bids_nodereg.app.provenance import sha256
+from bids_nodereg.config import settings_digest
+from bids_nodereg.files import write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_nodereg.app.jobs import Job
+    from bids_nodereg.config import Settings
+
+Ending = Literal["done", "already done", "failed"]
+
+
+@dataclass(frozen=True)
+class Status:
+    """How one pair ended."""
+
+    pair: str
+    subject: str
+    status: Ending
+    seconds: float = 0.0
+    verdict: str = ""
+    error: str = ""
+    exit_code: int = 0
+
+
+def write_status(folder: Path, status: Status) -> None:
+    """One small file a pair and run, so that parallel runs never share a file."""
+    write_json(folder / f"status_{status.pair}.json", asdict(status))
+
+
+def input_digests(job: Job) -> dict[str, str]:
+    """SHA-256 of every file the result depends on, by BIDS URI or name."""
+    pair = job.pair
+    digests = {pair.fixed.uri: sha256(pair.fixed.path), pair.moving.uri: sha256(pair.moving.path)}
+    for mask in (pair.fixed_mask, pair.moving_mask):
+        if mask is not None:
+            digests[mask.name] = sha256(mask)
+    for label_map in (*pair.fixed_dseg, *pair.moving_dseg):
+        digests[label_map.uri] = sha256(label_map.path)
+    return digests
+
+
+def fingerprint(job: Job, settings: Settings) -> dict[str, Any]:
+    """What must be the same for a finished pair to count as done."""
+    return {
+        "NoderegVersion": __version__,
+        "SettingsDigest": settings_digest(settings),
+        "InputSHA256": input_digests(job),
+    }
+
+
+def why_not_done(job: Job, settings: Settings) -> str:
+    """Why a pair has to be (re)done, in words; empty when it is done.
+
+    Done means: the forward sidecar is there, was written last, agrees with the settings, the
+    version and the input files, and the files it stands for are there.
+    """
+    path = job.outputs.forward_json
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "not done yet"
+    except (OSError, ValueError):
+        return f"{path.name} cannot be read"
+    wanted = fingerprint(job, settings)
+    reasons = {
+        "NoderegVersion": "made by another version of nodereg",
+        "SettingsDigest": "made with other settings",
+        "InputSHA256": "an input file has changed",
+    }
+    for key, reason in reasons.items():
+        if sidecar.get(key) != wanted[key]:
+            return reason
+    out = job.outputs
+    needed = (out.forward_h5, out.inverse_h5, out.affine_txt, out.warped_nii, out.qc_json, report_data(job))
+    missing = [file.name for file in needed if not file.is_file()]
+    return f"{missing[0]} is missing" if missing else ""
+
+
+def report_data(job: Job) -> Path:
+    """Where the data of the pair's report section are kept, beside its figures."""
+    return job.outputs.figures_dir / f"{job.outputs.name}_report.json"

@@ -1,0 +1,113 @@
+"""Write everything of one pair; the forward sidecar comes last and marks the pair as done."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from bids_nodereg.app.inputs import looks_skull_stripped
+from bids_nodereg.bids.sidecars import jacobian_sidecar, labels_sidecar, transform_sidecar, warped_sidecar
+from bids_nodereg.files import atomic_path, write_json
+from bids_nodereg.imaging.resample import jacobian_determinant, warp_image, warp_labels
+from bids_nodereg.imaging.transforms import write_affine_txt, write_composite_h5, write_displacement_nifti
+from bids_nodereg.imaging.volume import read_labels, write_image
+from bids_nodereg.quality.dictionary import DICTIONARY
+from bids_nodereg.quality.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bids_nodereg.app.inputs import Inputs
+    from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.stages import Solution
+    from bids_nodereg.config import Settings
+    from bids_nodereg.quality.measures import Measures
+
+ALIGNED = 2
+"""NIfTI q/sform code of what was resampled onto another image: aligned, not scanner."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that is known of one solved pair when it is written."""
+
+    job: Job
+    inputs: Inputs
+    solution: Solution
+    settings: Settings
+    threads: int
+
+
+def write_transforms(work: Work) -> None:
+    """Composite transforms both ways, and the parts of the forward one."""
+    out, solution = work.job.outputs, work.solution
+    write_composite_h5(out.forward_h5, solution.forward)
+    write_composite_h5(out.inverse_h5, solution.inverse)
+    write_affine_txt(out.affine_txt, solution.affine)
+    for path, mapping in ((out.warp_nii, solution.forward), (out.inverse_warp_nii, solution.inverse)):
+        if mapping.field is not None:
+            write_displacement_nifti(path, mapping.field)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_images(work: Work) -> None:
+    """The moving image, its labels and the Jacobian, on the fixed image's own grid."""
+    job, solution, out = work.job, work.solution, work.job.outputs
+    moving, grid = work.inputs.moving.volume, work.inputs.fixed.volume.grid
+    warped = warp_image(
+        moving, grid, solution.forward, interpolation=work.settings.interpolation, threads=work.threads
+    )
+    write_image(warped, grid, out.warped_nii, code=ALIGNED)
+    stripped = looks_skull_stripped(work.inputs.moving)
+    sidecar = warped_sidecar(
+        job.pair, out, skull_stripped=stripped, interpolation=work.settings.interpolation
+    )
+    write_json(out.warped_json, sidecar)
+    determinant = jacobian_determinant(solution.forward, grid, threads=work.threads)
+    write_image(determinant, grid, out.jacobian_nii, code=ALIGNED)
+    write_json(out.jacobian_json, jacobian_sidecar(job.pair, out))
+    for label_map in job.pair.moving_dseg:
+        labels = read_labels(label_map.path)
+        carried = warp_labels(labels, grid, solution.forward, threads=work.threads)
+        path = out.carried_nii(label_map.desc)
+        write_image(carried, grid, path, dtype=carried.dtype, code=ALIGNED)
+        write_json(out.carried_json(label_map.desc), labels_sidecar(job.pair, out, label_map))
+        if label_map.lookup is not None:
+            _copy(label_map.lookup, out.carried_tsv(label_map.desc))
+
+
+def write_quality(path: Path, measures: Measures, verdict: Verdict) -> None:
+    """The measures with their verdict and their dictionary."""
+    content = {
+        "Verdict": verdict.status,
+        "Reasons": list(verdict.reasons),
+        "Measures": dict(measures),
+        "Dictionary": {
+            key: {"LongName": entry.name, "Units": entry.units, "Description": entry.text}
+            for key, entry in DICTIONARY.items()
+            if key in measures
+        },
+    }
+    write_json(path, content)
+
+
+def write_sidecars(work: Work, details: Mapping[str, Any]) -> None:
+    """Sidecars of both transforms. The forward one says that the pair is done, so it is the last file."""
+    pair, out = work.job.pair, work.job.outputs
+    grid = work.solution.grid
+    shared = {
+        "Type": "affine" if work.solution.forward.field is None else "affine and displacement field",
+        "DisplacementGrid": {"Shape": list(grid.shape), "AffineRAS": grid.affine.tolist()},
+    }
+    write_json(out.inverse_json, transform_sidecar(pair, out, inverse=True, details=shared))
+    if work.solution.repair is not None:
+        shared["FoldRepair"] = asdict(work.solution.repair)
+    write_json(out.forward_json, transform_sidecar(pair, out, details={**shared, **details}))
+
+
+def _copy(path: Path, final: Path) -> None:
+    with atomic_path(final) as temporary:
+        shutil.copyfile(path, temporary)

@@ -1,0 +1,216 @@
+"""What a run is asked to do: frozen records, presets, and TOML in and out.
+
+`Settings` decides the numbers and is what the digest of a finished pair is made from; `RunConfig`
+adds what to work on, where, and with which resources. A default stands in one place: in the
+record that owns it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping  # noqa: TC003 - cattrs reads the annotations at run time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from bids_nodereg.errors import UsageError
+from bids_nodereg.registration.settings import (
+    AffineSettings,
+    DescriptorSettings,
+    Level,
+    LossWeights,
+    RegistrationSettings,
+    SolverSettings,
+    VelocitySettings,
+)
+
+Transform = Literal["rigid", "affine", "deformable"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the numbers of a registration."""
+
+    transform: Transform = "deformable"
+    """How far to go; the rigid start is always there."""
+    working_resolution_mm: float = 1.0
+    """Voxel size of the isotropic working grid."""
+    margin_mm: float = 10.0
+    """Room around the fixed mask on the working grid; the displacement falls to zero in it."""
+    interpolation: Literal["linear", "cubic"] = "linear"
+    """Of the warped image; the transforms do not depend on it."""
+    affine: AffineSettings = field(default_factory=AffineSettings)
+    registration: RegistrationSettings = field(default_factory=RegistrationSettings)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images are worked on."""
+
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    pairs: tuple[str, ...] = ("within-session",)
+    pairs_file: Path | None = None
+    fixed_suffix: str | None = None
+    moving_suffix: tuple[str, ...] = ()
+    all_pairs: bool = False
+    shard: tuple[int, int] = (1, 1)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the run may use."""
+
+    device: str = "auto"
+    omp_nthreads: int | None = None
+    """Threads; None for all cores that this process may use."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run of the program."""
+
+    bids_dir: Path
+    output_dir: Path
+    analysis_level: Literal["participant", "group"]
+    preset: str = "default"
+    settings: Settings = field(default_factory=Settings)
+    selection: Selection = field(default_factory=Selection)
+    resources: Resources = field(default_factory=Resources)
+    derivatives: Mapping[str, Path] = field(default_factory=dict)
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    force: bool = False
+    fail_fast: bool = False
+    dry_run: bool = False
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    json_output: bool = False
+    verbosity: int = 0
+
+
+_DEFAULT = RegistrationSettings()
+
+# The paper (Rodriguez-Sanz & Hernandez 2025) names the solver, its h, the learning rate, the
+# iterations, MIND and the three penalties. The network, the lattice, the smoothing and the weights
+# follow NODEO (Wu et al. 2022), its ancestor; docs/paper-preset.md says which is which.
+PAPER = RegistrationSettings(
+    levels=(Level(shrink=1, iterations=300),),
+    descriptor=DescriptorSettings(name="mind", offset=1, search_radius=0, recompute=True),
+    velocity=VelocitySettings(name="nodeo", lattice=4, smoothing_sigma=1.08),
+    solver=SolverSettings(scheme="euler", steps=200, gradient="adjoint"),
+    weights=LossWeights(
+        folding=2.5, folding_epsilon=0.5, gradient=0.05, gradient_of="displacement", magnitude=5e-5
+    ),
+    learning_rate=5e-3,
+    convergence_tolerance=0.0,
+)
+
+PRESETS: Mapping[str, Settings] = {
+    "default": Settings(),
+    "fast": Settings(working_resolution_mm=2.0, registration=replace(_DEFAULT, levels=(Level(2, 60), Level(1, 40)))),
+    "paper": Settings(registration=PAPER),
+}
+
+
+def settings_digest(settings: Settings) -> str:
+    """Short hexadecimal digest of everything that decides the numbers."""
+    content = json.dumps(as_plain(settings), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def as_plain(record: object) -> dict[str, Any]:
+    """Turn a record into dictionaries, lists and scalars; paths become strings, None is left out."""
+    from cattrs.preconf.json import make_converter
+
+    converter = make_converter()
+    converter.register_unstructure_hook(Path, str)
+    plain: dict[str, Any] = _without_none(converter.unstructure(record))
+    return plain
+
+
+def overlay(settings: Settings, changes: Mapping[str, Any], origin: str) -> Settings:
+    """Replace single values of the settings by those of a nested mapping.
+
+    Parameters
+    ----------
+    settings
+        What holds where ``changes`` says nothing.
+    changes
+        The same tree of names as the record; tables merge, everything else replaces.
+    origin
+        Where the changes come from, for the message.
+
+    Raises
+    ------
+    UsageError
+        If a name does not exist or a value has the wrong type.
+    """
+    from cattrs import transform_error
+    from cattrs.errors import ClassValidationError
+    from cattrs.preconf.json import make_converter
+
+    converter = make_converter(forbid_extra_keys=True)
+    merged = _merged(as_plain(settings), changes)
+    try:
+        return converter.structure(merged, Settings)
+    except (ClassValidationError, ValueError) as error:
+        reasons = "; ".join(transform_error(error, path="settings"))
+        msg = f"{origin}: {reasons}. Compare with the config.toml that each run leaves in logs/."
+        raise UsageError(msg) from error
+
+
+def read_settings(path: Path, settings: Settings) -> Settings:
+    """Overlay the table ``[settings]`` of a TOML file, such as the ``config.toml`` a run leaves behind.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, is not TOML, or has an unknown name or a wrong value.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        msg = f"--config {path}: cannot be read ({error.strerror})."
+        raise UsageError(msg) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        msg = f"--config {path}: is not a TOML file ({error})."
+        raise UsageError(msg) from error
+    changes = content.get("settings", {})
+    if not isinstance(changes, dict) or not changes:
+        msg = f"--config {path}: has no table [settings]. Compare with the config.toml of a run in logs/."
+        raise UsageError(msg)
+    return overlay(settings, changes, f"--config {path}")
+
+
+def as_toml(config: RunConfig, **extra: str) -> str:
+    """The whole configuration as TOML text; ``extra`` (version, run id) goes to the top."""
+    import tomli_w
+
+    return tomli_w.dumps({**extra, **as_plain(config)})
+
+
+def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Overlay nested tables; a value that is no table replaces the one below it."""
+    merged = dict(base)
+    for name, value in changes.items():
+        below = merged.get(name)
+        both_tables = isinstance(below, dict) and isinstance(value, dict)
+        merged[name] = _merged(below, value) if both_tables else value  # type: ignore[arg-type]
+    return merged
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no null: a value that is None is left out."""
+    if isinstance(value, dict):
+        return {name: _without_none(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(item) for item in value]
+    return value

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bids_nodereg.errors import MissingInputError
+from bids_nodereg.quality.measures import measure_pair
+from bids_nodereg.quality.records import FailedPair, from_json, to_json
+from bids_nodereg.quality.report import render_subject
+from bids_nodereg.quality.report_tables import label_rows, measure_groups, number, tiles
+from tests.quality.pages import FACTS, image, pair_report
+from tests.quality.test_measures import registered_pair
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+VOID = {"meta", "img", "input", "br", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects identifiers, links and loaded addresses, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        assert not [name for name in values if name.startswith("on")]
+        self.ids += [values["id"]] if values.get("id") else []
+        if tag == "a":
+            self.links.append(values["href"] or "")
+        elif values.keys() & {"src", "href"}:
+            self.loads.append(values.get("src") or values.get("href") or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
+
+def render(folder: Path, *pairs: object, **options: object) -> str:
+    path = render_subject("sub-01", pairs, folder / "sub-01.html", facts=FACTS, **options)
+    return path.read_text(encoding="utf-8")
+
+
+def with_figures(folder: Path) -> dict[str, str]:
+    (folder / "figures").mkdir()
+    files = {"fixed": "a.webp", "before": "b.webp", "after": "c.webp", "histogram": "d.svg"}
+    for name in files.values():
+        (folder / "figures" / name).write_bytes(name.encode())
+    return {figure: f"figures/{name}" for figure, name in files.items()}
+
+
+def test_the_page_is_whole_and_needs_nothing_else(tmp_path: Path) -> None:
+    other = pair_report(key="flair-t1w", title="FLAIR onto T1w", measures={}, labels_after=())
+    text = render(tmp_path, pair_report(figures=with_figures(tmp_path)), other)
+    page = Page(text)
+
+    assert page.loads
+    assert all(address.startswith("data:image/") for address in page.loads)
+    assert not re.search(r"(https?:)?//[a-z]", text.split("<script>")[0])
+    assert "@import" not in text
+    assert "url(" not in text
+    assert sorted(set(page.ids)) == sorted(page.ids)
+    assert {link.removeprefix("#") for link in page.links} <= set(page.ids)
+    embedded = base64.b64encode(b"c.webp").decode()
+    assert f"data:image/webp;base64,{embedded}" in page.loads
+
+
+def test_the_policy_allows_exactly_the_script_of_the_page(tmp_path: Path) -> None:
+    text = render(tmp_path, pair_report())
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
+    scripts = Page(text).scripts
+
+    assert policy is not None
+    rules = policy.group(1).replace("&#39;", "'")
+    assert "default-src 'none'" in rules
+    digest = base64.b64encode(hashlib.sha256("".join(scripts).encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in rules
+    assert len(re.findall(r"<script", text)) == 1
+
+
+def test_markup_from_a_data_set_is_shown_as_text(tmp_path: Path) -> None:
+    pair = pair_report(
+        title=EVIL,
+        fixed=replace(image(EVIL, EVIL), notes=(EVIL,)),
+        provenance={EVIL: EVIL},
+        settings={"Preset": EVIL},
+    )
+    failed = FailedPair("bad", EVIL, EVIL, EVIL, EVIL, EVIL)
+
+    path = render_subject(EVIL, [pair], tmp_path / "x.html", facts=FACTS, failed=[failed], run=EVIL)
+    text = path.read_text(encoding="utf-8")
+
+    assert "alert(" in text
+    assert len(re.findall(r"<script", text)) == 1
+    assert "<img src=x" not in text
+    Page(text)
+
+
+def test_errors_are_on_the_page(tmp_path: Path) -> None:
+    failed = FailedPair(
+        "pdw", "PDw onto T1w", "a.nii.gz", "b.nii.gz", "3 voxels are not finite", "logs/run.log"
+    )
+
+    text = render(tmp_path, failed=[failed])
+
+    for words in ("3 voxels are not finite", "logs/run.log", "a.nii.gz", "1 failed"):
+        assert words in text
+
+
+def test_a_missing_figure_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingInputError, match=r"gone\.webp"):
+        render(tmp_path, pair_report(figures={"fixed": "gone.webp"}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pair_survives_json_and_gives_the_same_page(tmp_path: Path) -> None:
+    pair = pair_report(figures=with_figures(tmp_path))
+    again = from_json(json.loads(json.dumps(to_json(pair), allow_nan=False)))
+
+    assert again == pair
+    assert render(tmp_path, again) == render(tmp_path, pair)
+
+
+def test_before_and_after_stand_on_one_line() -> None:
+    groups = measure_groups(measure_pair(registered_pair()))
+    rows = {row.key: row for group in groups.values() for row in group}
+
+    assert next(iter(groups)) == "Similarity"
+    assert not [key for key in rows if "before" in key]
+    assert rows["nmi_after"].before
+    assert rows["nmi_after"].change == "better"
+    assert rows["ncc_after"].change == ""
+    assert rows["folded_voxels"].before == ""
+
+
+def test_a_score_that_fell_is_called_worse() -> None:
+    groups = measure_groups({"hd95_mean_before_mm": 2.0, "hd95_mean_after_mm": 2.5, "nmi_after": None})
+    rows = {row.key: row for group in groups.values() for row in group}
+
+    assert rows["hd95_mean_after_mm"].change == "worse"
+    assert (rows["hd95_mean_after_mm"].before, rows["hd95_mean_after_mm"].after) == ("2.00", "2.50")
+    assert rows["nmi_after"].after == "n/a"
+
+
+def test_labels_before_and_after_and_what_is_missing() -> None:
+    (row,) = label_rows(pair_report())
+
+    assert (row.dice_before, row.dice_after, row.change) == ("0.500", "0.800", "better")
+    assert (row.hd95_before, row.hd95_after, row.part) == ("3.00", "n/a", 80.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "units", "words"),
+    [
+        (None, "mm", "n/a"),
+        (1234567.0, "voxels", "1,234,567"),
+        (0.0004, "fraction", "0.04 %"),
+        (1.236, "mm", "1.24"),
+        (1.23456, "1", "1.235"),
+    ],
+)
+def test_numbers_have_the_digits_their_unit_deserves(value: float | None, units: str, words: str) -> None:
+    assert number(value, units) == words
+
+
+def test_headline_numbers_are_only_those_that_exist() -> None:
+    assert [tile.label for tile in tiles(pair_report())] == ["NMI", "Folded voxels"]
+    assert tiles(pair_report(measures={})) == ()
