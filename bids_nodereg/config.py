@@ -36,7 +36,7 @@ class Settings:
     transform: Transform = "deformable"
     """How far to go; the rigid start is always there."""
     working_resolution_mm: float = 1.0
-    """Voxel size of the isotropic working grid."""
+    """Voxel size of the isotropic working grid; coarser where the fixed image has no edge this fine."""
     margin_mm: float = 10.0
     """Room around the fixed mask on the working grid; the displacement falls to zero in it."""
     interpolation: Literal["linear", "cubic"] = "linear"

@@ -91,7 +91,7 @@ def _true_displacement(path: Path, solution: Solution) -> NDArray[np.float32]:
     """The true ``u`` on the working grid, given the true total displacement and the affine found."""
     points = solution.grid.to_world(np.moveaxis(np.indices(solution.grid.shape), 0, -1))
     moved = points + read_displacement_nifti(path).at(points)
-    aligned = SpatialMap(np.linalg.inv(solution.affine)).map(moved)
+    aligned = SpatialMap(np.linalg.inv(solution.affine))(moved)
     return np.asarray(aligned - points, np.float32)
 
 

@@ -63,7 +63,7 @@ def present_pair(
         outputs=_outputs(work),
         labels_before=judged.labels_before,
         labels_after=judged.labels_after,
-        settings=_settings_words(work.settings),
+        settings=_settings_words(work.settings, work.solution.grid.spacing[0]),
         provenance=dict(provenance),
     )
     write_json(report_data(work.job), to_json(report))
@@ -168,16 +168,16 @@ def _failed(job: Job, status: Status, run_id: str) -> FailedPair:
     )
 
 
-def _settings_words(settings: Settings) -> dict[str, str]:
+def _settings_words(settings: Settings, spacing_mm: float) -> dict[str, str]:
     registration = settings.registration
     weights = registration.weights
     levels = ", ".join(
-        f"{settings.working_resolution_mm * level.shrink:g} mm x {level.iterations}"
+        f"{spacing_mm * level.shrink:.3g} mm x {level.iterations}"
         for level in registration.levels
     )
     return {
         "Transform": settings.transform,
-        "Working resolution": f"{settings.working_resolution_mm:g} mm",
+        "Working resolution": f"{spacing_mm:.3g} mm",
         "Descriptor": registration.descriptor.name,
         "Velocity field": VELOCITY_WORDS[registration.velocity.name],
         "Solver": f"{registration.solver.scheme}, {registration.solver.steps} steps, gradient by "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, forward_map, inverse_map
+from bids_nodereg.imaging.maps import DisplacementField, forward_map, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid, working_grid
 from bids_nodereg.registration.affine import align
 from bids_nodereg.registration.optimise import ImagePair
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bids_nodereg.app.inputs import Inputs
     from bids_nodereg.config import Settings
     from bids_nodereg.geometry import Grid
+    from bids_nodereg.imaging.maps import SpatialMap
     from bids_nodereg.registration.diffeomorphism import Repair
     from bids_nodereg.registration.optimise import Step
 
@@ -54,9 +55,11 @@ class Solution:
 def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep) -> Solution:
     """Align a pair, and deform it where the settings go that far."""
     affine = find_affine(inputs, settings, device, on_step)
-    grid = working_grid(inputs.fixed, settings.working_resolution_mm, settings.margin_mm)
+    # Finer than the fixed image's finest edge there is nothing to see.
+    spacing_mm = max(settings.working_resolution_mm, min(inputs.fixed.volume.grid.spacing))
+    grid = working_grid(inputs.fixed, spacing_mm, settings.margin_mm)
     if settings.transform != "deformable":
-        return Solution(grid, affine, SpatialMap(affine), SpatialMap(np.linalg.inv(affine)))
+        return Solution(grid, affine, forward_map(affine), inverse_map(affine))
     pair = _image_pair(onto_grid(inputs.fixed, grid), onto_grid(inputs.moving, grid, affine), device)
     found = register(pair, settings.registration, on_step)
     forward = DisplacementField(grid, _to_world(found.forward, grid))

@@ -1,0 +1,35 @@
+"""Show every candidate pair and why it was taken or left; write nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
+from bids_nodereg.bids.candidates import candidate_table, candidates_as_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bids_nodereg.config import RunConfig
+
+
+def dry_run(config: RunConfig, console: Console) -> int:
+    """Print the table of candidates, or the same as JSON, to standard output.
+
+    Raises
+    ------
+    NodeRegError
+        If there is nothing to do: after the table has been printed.
+    """
+    dataset = open_input(config)
+    participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
+    candidates = [candidate for participant in participants for candidate in participant.candidates]
+    if config.json_output:
+        text = json.dumps(candidates_as_json(candidates), indent=2, ensure_ascii=False)
+    else:
+        count = sum(len(participant.jobs) for participant in participants)
+        text = f"{candidate_table(candidates)}\n{count} pair(s) to register.\n"
+    console.file.write(text + "\n")
+    refuse_nothing(config, participants)
+    return 0
