@@ -89,7 +89,9 @@ def parse(argv: Sequence[str]) -> RunConfig:
         verbosity=-1 if options.quiet else options.verbose,
     )
     if config.output_dir == config.bids_dir:
-        msg = f"OUTPUT_DIR {config.output_dir} is BIDS_DIR itself: inputs are never written to. Choose another."
+        msg = (
+            f"OUTPUT_DIR {config.output_dir} is BIDS_DIR itself: inputs are never written to. Choose another."
+        )
         raise UsageError(msg)
     return config
 
@@ -107,7 +109,7 @@ def _settings(options: argparse.Namespace) -> Settings:
     if options.iterations is not None:
         levels = settings.registration.levels
         if len(options.iterations) != len(levels):
-            msg = f"--iterations: the preset has {len(levels)} level(s), got {len(options.iterations)} number(s)."
+            msg = f"--iterations: there are {len(levels)} level(s), got {len(options.iterations)} number(s)."
             raise UsageError(msg)
         pairs = zip(levels, options.iterations, strict=True)
         new = tuple(replace(level, iterations=number) for level, number in pairs)
@@ -171,8 +173,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="nodereg",
         description="Register the anatomical images of a BIDS data set with one another: "
         "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
-        epilog="Documentation: README.md. Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, 18 nothing "
-        "selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
+        epilog="Documentation: README.md. Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
+        "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
     )
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the BIDS data set; never written to")
     parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the derivatives go")
@@ -188,63 +190,160 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which images")
-    _flag(group, "--participant-label", nargs="+", default=[], metavar="LABEL",
-          help="participants, with or without sub-; or a file with one label a line")  # fmt: skip
-    _flag(group, "--session-label", nargs="+", default=[], metavar="LABEL",
-          help="sessions, with or without ses-; or a file with one label a line")  # fmt: skip
-    _flag(group, "--bids-filter-file", type=Path, metavar="FILE",
-          help="JSON of pybids filters by contrast (t1w, t2w, flair, ...), as fMRIPrep reads it")  # fmt: skip
-    _flag(group, "--bids-database-dir", type=Path, metavar="DIR",
-          help="pybids database of the data set; made there when missing")  # fmt: skip
-    _flag(group, "--skip-bids-validation", "--skip-bids-validator", action="store_true",
-          help="do not run the BIDS validator (it runs where it is installed, on whole data sets)")  # fmt: skip
-    _flag(group, "--derivatives", "-d", nargs="+", type=_named_path, default=[], metavar="NAME=PATH",
-          help="derivative data sets with brain masks (desc-brain_mask) and label maps (dseg)")  # fmt: skip
-    _flag(group, "--pairs", nargs="+", choices=RULES, default=[RULES[0]],
-          help="pair rules: other contrasts onto the session's reference; later sessions onto the first")  # fmt: skip
-    _flag(group, "--pairs-file", type=Path, metavar="FILE.tsv",
-          help="explicit pairs instead of rules: columns fixed, moving, and optionally fixed_mask, moving_mask, "
-          "fixed_dseg, moving_dseg; paths relative to BIDS_DIR or BIDS URIs")  # fmt: skip
+    _flag(
+        group,
+        "--participant-label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="participants, with or without sub-; or a file with one label a line",
+    )
+    _flag(
+        group,
+        "--session-label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="sessions, with or without ses-; or a file with one label a line",
+    )
+    _flag(
+        group,
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help="JSON of pybids filters by contrast (t1w, t2w, flair, ...), as fMRIPrep reads it",
+    )
+    _flag(
+        group,
+        "--bids-database-dir",
+        type=Path,
+        metavar="DIR",
+        help="pybids database of the data set; made there when missing",
+    )
+    _flag(
+        group,
+        "--skip-bids-validation",
+        "--skip-bids-validator",
+        action="store_true",
+        help="do not run the BIDS validator (it runs where it is installed, on whole data sets)",
+    )
+    _flag(
+        group,
+        "--derivatives",
+        "-d",
+        nargs="+",
+        type=_named_path,
+        default=[],
+        metavar="NAME=PATH",
+        help="derivative data sets with brain masks (desc-brain_mask) and label maps (dseg)",
+    )
+    _flag(
+        group,
+        "--pairs",
+        nargs="+",
+        choices=RULES,
+        default=[RULES[0]],
+        help="pair rules: other contrasts onto the session's reference; later sessions onto the first",
+    )
+    _flag(
+        group,
+        "--pairs-file",
+        type=Path,
+        metavar="FILE.tsv",
+        help="explicit pairs instead of rules: columns fixed, moving, and optionally fixed_mask, "
+        "moving_mask, fixed_dseg, moving_dseg; paths relative to BIDS_DIR or BIDS URIs",
+    )
     _flag(group, "--fixed-suffix", metavar="SUFFIX", help="only this contrast as the fixed image")
-    _flag(group, "--moving-suffix", nargs="+", default=[], metavar="SUFFIX",
-          help="only these contrasts as the moving image")  # fmt: skip
+    _flag(
+        group,
+        "--moving-suffix",
+        nargs="+",
+        default=[],
+        metavar="SUFFIX",
+        help="only these contrasts as the moving image",
+    )
     _flag(group, "--all-pairs", action="store_true", help="every run and repetition, not the first only")
-    _flag(group, "--shard", type=_shard, default=(1, 1), metavar="I/N",
-          help="the I-th of N parts of the participants; 'slurm' takes them from the array task")  # fmt: skip
+    _flag(
+        group,
+        "--shard",
+        type=_shard,
+        default=(1, 1),
+        metavar="I/N",
+        help="the I-th of N parts of the participants; 'slurm' takes them from the array task",
+    )
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("method")
-    _flag(group, "--preset", choices=tuple(PRESETS), default="default",
-          help="default; fast: 2 mm; paper: Rodriguez-Sanz & Hernandez 2025, slow and may fold")  # fmt: skip
-    _flag(group, "--config", "--config-file", type=Path, metavar="FILE.toml",
-          help="table [settings] that changes single values, such as the config.toml of a run")  # fmt: skip
+    _flag(
+        group,
+        "--preset",
+        choices=tuple(PRESETS),
+        default="default",
+        help="default; fast: 2 mm; paper: Rodriguez-Sanz & Hernandez 2025, slow and may fold",
+    )
+    _flag(
+        group,
+        "--config",
+        "--config-file",
+        type=Path,
+        metavar="FILE.toml",
+        help="table [settings] that changes single values, such as the config.toml of a run",
+    )
     _flag(group, "--transform", choices=("rigid", "affine", "deformable"), help="how far to go")
-    _flag(group, "--working-resolution", type=float, metavar="MM", help="voxel size of the working grid, if the fixed image has an edge that fine")
+    _flag(
+        group,
+        "--working-resolution",
+        type=float,
+        metavar="MM",
+        help="voxel size of the working grid, if the fixed image has an edge that fine",
+    )
     _flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
     _flag(group, "--descriptor", choices=("mind", "mind-ssc"), help="structural descriptor")
     _flag(group, "--velocity", choices=("decoder", "nodeo", "grid"), help="kind of velocity field")
     _flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme")
     _flag(group, "--steps", type=int, metavar="N", help="steps over [0, 1]: h = 1/N; or squarings")
-    _flag(group, "--gradient-route", choices=("backprop", "checkpoint", "adjoint"),
-          help="how the gradient comes through the flow")  # fmt: skip
+    _flag(
+        group,
+        "--gradient-route",
+        choices=("backprop", "checkpoint", "adjoint"),
+        help="how the gradient comes through the flow",
+    )
     _flag(group, "--iterations", nargs="+", type=int, metavar="N", help="most iterations of each level")
     _flag(group, "--learning-rate", type=float, metavar="X", help="of Adam")
-    _flag(group, "--folding-epsilon", type=float, metavar="X",
-          help="the folding barrier acts where a Jacobian determinant is below this")  # fmt: skip
+    _flag(
+        group,
+        "--folding-epsilon",
+        type=float,
+        metavar="X",
+        help="the folding barrier acts where a Jacobian determinant is below this",
+    )
     _flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty")
     _flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running")
-    _flag(group, "--device", default="auto", metavar="{auto,cuda,cuda:N,cpu}",
-          help="auto takes the GPU when there is one, and says so when not")  # fmt: skip
+    _flag(
+        group,
+        "--device",
+        default="auto",
+        metavar="{auto,cuda,cuda:N,cpu}",
+        help="auto takes the GPU when there is one, and says so when not",
+    )
     _flag(group, "--omp-nthreads", "--nthreads", type=_positive, metavar="N", help="CPU threads")
     _flag(group, "--force", action="store_true", help="register again what is done")
-    _flag(group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure")
-    _flag(group, "--dry-run", nargs="?", const="table", choices=("table", "json"),
-          help="print every candidate pair and why it was taken or left; write nothing")  # fmt: skip
+    _flag(
+        group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure"
+    )
+    _flag(
+        group,
+        "--dry-run",
+        nargs="?",
+        const="table",
+        choices=("table", "json"),
+        help="print every candidate pair and why it was taken or left; write nothing",
+    )
     _flag(group, "--reports-only", action="store_true", help="write the reports again")
     _flag(group, "--boilerplate-only", action="store_true", help="write the methods text only")
     _flag(group, "--notrack", action="store_true", help="accepted for habit: nodereg never phones home")

@@ -111,7 +111,9 @@ PAPER = RegistrationSettings(
 
 PRESETS: Mapping[str, Settings] = {
     "default": Settings(),
-    "fast": Settings(working_resolution_mm=2.0, registration=replace(_DEFAULT, levels=(Level(2, 60), Level(1, 40)))),
+    "fast": Settings(
+        working_resolution_mm=2.0, registration=replace(_DEFAULT, levels=(Level(2, 60), Level(1, 40)))
+    ),
     "paper": Settings(registration=PAPER),
 }
 

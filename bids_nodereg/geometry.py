@@ -73,7 +73,8 @@ class Grid:
     @property
     def direction(self) -> NDArray[np.float64]:
         """3 x 3 matrix whose columns are the unit vectors of the array axes in the world."""
-        return self.affine[:3, :3] / np.asarray(self.spacing)
+        direction: NDArray[np.float64] = self.affine[:3, :3] / np.asarray(self.spacing)
+        return direction
 
     @property
     def voxel_volume(self) -> float:

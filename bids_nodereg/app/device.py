@@ -47,13 +47,18 @@ def choose_hardware(resources: Resources) -> Hardware:
     """
     threads = resources.omp_nthreads or len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    # numba sets this attribute of its configuration when it starts.
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     there = torch.cuda.is_available()
     if resources.device == "cpu" or (resources.device == "auto" and not there):
         note = "" if resources.device == "cpu" else "No CUDA device was found: computing on the CPU."
         return Hardware(torch.device("cpu"), f"CPU, {threads} threads", threads, note)
     name = "cuda" if resources.device == "auto" else resources.device
-    if not there or torch.device(name).type != "cuda" or (torch.device(name).index or 0) >= torch.cuda.device_count():
+    if (
+        not there
+        or torch.device(name).type != "cuda"
+        or (torch.device(name).index or 0) >= torch.cuda.device_count()
+    ):
         msg = (
             f"--device {resources.device}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
             "device(s). Give the container access to the GPU (docker --gpus all, apptainer --nv), or use "

@@ -41,7 +41,9 @@ def run_group(config: RunConfig) -> int:
         raise MissingInputError(msg)
     table = pd.DataFrame([_row(path) for path in files])
     columns = [*FIRST_COLUMNS, *(key for key in DICTIONARY if key in table)]
-    text = table[columns].to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n")
+    text = table[columns].to_csv(
+        sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
+    )
     write_text(config.output_dir / "group_registration.tsv", text)
     write_json(config.output_dir / "group_registration.json", _column_descriptions(columns))
     LOG.info("%d pair(s): %s", len(table), config.output_dir / "group_registration.tsv")

@@ -32,9 +32,7 @@ class Inputs:
 
 def read_inputs(pair: Pair) -> Inputs:
     """Read both images and find their masks."""
-    return Inputs(
-        _read(pair.fixed.path, pair.fixed_mask), _read(pair.moving.path, pair.moving_mask)
-    )
+    return Inputs(_read(pair.fixed.path, pair.fixed_mask), _read(pair.moving.path, pair.moving_mask))
 
 
 def looks_skull_stripped(prepared: Prepared) -> bool:

@@ -108,7 +108,12 @@ def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> No
     reasons = " ".join(participant.message for participant in participants[:3])
     more = f" ({len(participants) - 3} more participants alike.)" if len(participants) > 3 else ""
     selection = config.selection
-    narrowed = selection.session_label or selection.bids_filter_file or selection.moving_suffix or selection.fixed_suffix
+    narrowed = (
+        selection.session_label
+        or selection.bids_filter_file
+        or selection.moving_suffix
+        or selection.fixed_suffix
+    )
     error = NothingSelectedError if narrowed else MissingInputError
     msg = f"{config.bids_dir}: no pair of images. {reasons}{more} See --dry-run for every candidate."
     raise error(msg)
@@ -123,5 +128,3 @@ def _participant(
         for pair, outputs in zip(pairs, all_outputs(pairs, config.output_dir), strict=True)
     )
     return Participant(subject, tuple(candidates), jobs, "" if jobs else message)
-
-

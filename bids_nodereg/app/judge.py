@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_nodereg.imaging.maps import SpatialMap
+from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
 from bids_nodereg.imaging.resample import warp_image, warp_labels
 from bids_nodereg.imaging.transforms import read_displacement_nifti
@@ -91,24 +91,31 @@ def _true_displacement(path: Path, solution: Solution) -> NDArray[np.float32]:
     """The true ``u`` on the working grid, given the true total displacement and the affine found."""
     points = solution.grid.to_world(np.moveaxis(np.indices(solution.grid.shape), 0, -1))
     moved = points + read_displacement_nifti(path).at(points)
-    aligned = SpatialMap(np.linalg.inv(solution.affine))(moved)
+    aligned = inverse_map(solution.affine)(moved)
     return np.asarray(aligned - points, np.float32)
 
 
 Overlaps = tuple[LabelOverlap, ...]
 
 
-def _label_overlaps(pair: Pair, inputs: Inputs, solution: Solution, threads: int) -> tuple[Overlaps, Overlaps]:
+def _label_overlaps(
+    pair: Pair, inputs: Inputs, solution: Solution, threads: int
+) -> tuple[Overlaps, Overlaps]:
     """Overlap of the first label map that both images have, by the affine alone and by the whole map."""
     shared = [
-        (fixed, moving) for moving in pair.moving_dseg for fixed in pair.fixed_dseg if fixed.desc == moving.desc
+        (fixed, moving)
+        for moving in pair.moving_dseg
+        for fixed in pair.fixed_dseg
+        if fixed.desc == moving.desc
     ]
     if not shared:
         return (), ()
     fixed, moving = (read_labels(label_map.path) for label_map in shared[0])
     grid = inputs.fixed.volume.grid
     if not fixed.grid.is_close(grid):
-        fixed = replace(fixed, data=warp_labels(fixed, grid, SpatialMap(np.eye(4)), threads=threads), grid=grid)
+        fixed = replace(
+            fixed, data=warp_labels(fixed, grid, SpatialMap(np.eye(4)), threads=threads), grid=grid
+        )
     before, after = (
         label_overlap(fixed.data, warp_labels(moving, grid, mapping, threads=threads), grid.spacing)
         for mapping in (SpatialMap(solution.affine), solution.forward)

@@ -172,8 +172,7 @@ def _settings_words(settings: Settings, spacing_mm: float) -> dict[str, str]:
     registration = settings.registration
     weights = registration.weights
     levels = ", ".join(
-        f"{spacing_mm * level.shrink:.3g} mm x {level.iterations}"
-        for level in registration.levels
+        f"{spacing_mm * level.shrink:.3g} mm x {level.iterations}" for level in registration.levels
     )
     return {
         "Transform": settings.transform,

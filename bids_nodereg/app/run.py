@@ -110,7 +110,9 @@ def _one(job: Job, config: RunConfig, hardware: Hardware, run_id: str, progress:
     except Exception as error:  # noqa: BLE001 - whatever it is, the other pairs must go on
         LOG.error("    %s failed by a fault of nodereg: %s: %s", name, type(error).__name__, error)  # noqa: TRY400
         LOG.debug(traceback.format_exc())
-        reason = f"{type(error).__name__}: {error}. This is a fault of nodereg: please report it with run.log."
+        reason = (
+            f"{type(error).__name__}: {error}. This is a fault of nodereg: please report it with run.log."
+        )
         return Status(name, subject, "failed", time.perf_counter() - began, "", reason, 1)
     LOG.info("    done in %.0f s, quality: %s", status.seconds, status.verdict)
     return status
@@ -123,8 +125,12 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
     before = sum(status.status == "already done" for status in statuses)
     LOG.info(
         "%d of %d pair(s) registered, %d already done, %d failed. Results: %s",
-        done, count, before, len(failed), config.output_dir,
-    )  # fmt: skip
+        done,
+        count,
+        before,
+        len(failed),
+        config.output_dir,
+    )
     for status in failed:
         LOG.error("Failed: %s: %s", status.pair, status.error)
     codes = {status.exit_code for status in failed}
@@ -145,7 +151,9 @@ def _write_dataset_level(config: RunConfig, dataset: Dataset, participants: Sequ
     """Files of the whole output data set, and the methods text."""
     jobs = [job for participant in participants for job in participant.jobs]
     descriptions = {
-        job.outputs.carried_desc(label_map.desc): f"{label_map.desc} labels of the {job.pair.moving.suffix} image"
+        job.outputs.carried_desc(
+            label_map.desc
+        ): f"{label_map.desc} labels of the {job.pair.moving.suffix} image"
         for job in jobs
         for label_map in job.pair.moving_dseg
     }

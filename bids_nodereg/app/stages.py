@@ -10,7 +10,7 @@ import torch
 
 from bids_nodereg.imaging.maps import DisplacementField, forward_map, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid, working_grid
-from bids_nodereg.registration.affine import align
+from bids_nodereg.registration.affine import Freedom, align
 from bids_nodereg.registration.optimise import ImagePair
 from bids_nodereg.registration.register import register
 
@@ -76,7 +76,7 @@ def find_affine(
         working_grid(prepared, spacing_mm, settings.margin_mm) for prepared in (inputs.fixed, inputs.moving)
     )
     pair = _image_pair(onto_grid(inputs.fixed, fixed_grid), onto_grid(inputs.moving, moving_grid), device)
-    freedom = "rigid" if settings.transform == "rigid" else "affine"
+    freedom: Freedom = "rigid" if settings.transform == "rigid" else "affine"
     found = align(pair, spacing_mm, settings.affine, freedom, on_step)
     matrix: NDArray[np.float64] = found.matrix.double().cpu().numpy()
     return moving_grid.affine @ matrix @ np.linalg.inv(fixed_grid.affine)

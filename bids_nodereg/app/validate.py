@@ -33,7 +33,9 @@ def validate_input(bids_dir: Path) -> None:
     try:
         issues = json.loads(answer.stdout)["issues"]["issues"]
     except (ValueError, KeyError):
-        LOG.warning("%s gave no result (exit code %d): the input is not validated.", PROGRAM, answer.returncode)
+        LOG.warning(
+            "%s gave no result (exit code %d): the input is not validated.", PROGRAM, answer.returncode
+        )
         return
     errors = [issue for issue in issues if issue.get("severity") == "error"]
     if errors:

@@ -13,7 +13,6 @@ from bids_nodereg.imaging.resample import jacobian_determinant, warp_image, warp
 from bids_nodereg.imaging.transforms import write_affine_txt, write_composite_h5, write_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels, write_image
 from bids_nodereg.quality.dictionary import DICTIONARY
-from bids_nodereg.quality.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from bids_nodereg.app.stages import Solution
     from bids_nodereg.config import Settings
     from bids_nodereg.quality.measures import Measures
+    from bids_nodereg.quality.verdict import Verdict
 
 ALIGNED = 2
 """NIfTI q/sform code of what was resampled onto another image: aligned, not scanner."""

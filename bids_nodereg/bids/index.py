@@ -49,8 +49,8 @@ def database_layout(root: Path, database_dir: Path) -> Layout:
     """
     if not (database_dir / DATABASE_FILE).is_file():
         _make_database(root, database_dir)
-    from bids.layout import BIDSLayout  # noqa: PLC0415 - slow to import
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - slow to import
+    from bids.layout import BIDSLayout
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         layout = BIDSLayout(root, validate=False, database_path=str(database_dir))
@@ -65,7 +65,7 @@ def database_layout(root: Path, database_dir: Path) -> Layout:
 
 def find_images(layout: Layout, root: Path, subject: str, query: Query) -> list[Image]:
     """Image files of one participant that fit a query; None is "has no", ``"*"`` is "has some"."""
-    from bids.layout import Query as Special  # noqa: PLC0415 - slow to import
+    from bids.layout import Query as Special
 
     special: dict[object, object] = {None: Special.NONE, "*": Special.ANY}
     arguments: dict[str, Any] = {"extension": [".nii", ".nii.gz"]}
@@ -86,7 +86,7 @@ def _image(root: Path, relative: Path) -> Image | None:
 
 
 def _index(root: Path, ignore: Sequence[str], database_dir: Path | None) -> Layout:
-    from bids.layout import BIDSLayout, BIDSLayoutIndexer  # noqa: PLC0415 - slow to import
+    from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
     patterns = [re.compile(pattern) for pattern in ignore]
     indexer = BIDSLayoutIndexer(index_metadata=False, ignore=patterns)

@@ -59,7 +59,7 @@ def load_mni152() -> Anatomy:
     Anatomy
         On the template's own 1 mm grid, world = MNI space.
     """
-    from nilearn.datasets import (  # noqa: PLC0415 - an extra that only making the demo again needs
+    from nilearn.datasets import (
         load_mni152_gm_template,
         load_mni152_template,
         load_mni152_wm_template,

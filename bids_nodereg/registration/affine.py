@@ -158,7 +158,13 @@ def align(
     starts = _starts(settings.angles_deg, pair.fixed)
     six, all_free = 6, 6 if freedom == "rigid" else 12
 
-    def search(level: _Level, start: Tensor, free: int, iterations: int, listener: Callable[[int, int, float, float], None]) -> _Found:
+    def search(
+        level: _Level,
+        start: Tensor,
+        free: int,
+        iterations: int,
+        listener: Callable[[int, int, float, float], None],
+    ) -> _Found:
         return _adam(
             lambda p: level.distance(frame.matrix(p)), start, free, iterations, rates[level.number], listener
         )

@@ -108,7 +108,8 @@ def folded_cells(displacement: Tensor) -> Tensor:
     for start in range(0, displacement.shape[2] - 1, 16):
         slab = displacement[:, :, start : start + 17]
         least = torch.minimum(
-            corner_determinants(slab).amin(1, keepdim=True), tetrahedron_determinants(slab).amin(1, keepdim=True)
+            corner_determinants(slab).amin(1, keepdim=True),
+            tetrahedron_determinants(slab).amin(1, keepdim=True),
         )
         rows.append(least <= 0)
     return torch.cat(rows, 2)
@@ -116,7 +117,7 @@ def folded_cells(displacement: Tensor) -> Tensor:
 
 def inverse_consistency(outer: Tensor, inner: Tensor) -> Tensor:
     """Norm in voxels, ``1 1 i j k``, of ``(id + outer) o (id + inner) - id``."""
-    return compose(outer, inner).norm(dim=1, keepdim=True)
+    return compose(outer, inner).square().sum(1, keepdim=True).sqrt()
 
 
 def _smooth_around(velocity: Tensor, folds: Tensor, widen: int) -> tuple[Tensor, float]:

@@ -75,7 +75,8 @@ def integrate(velocity: Tensor, start: Tensor, solver: SolverSettings) -> Tensor
     """Positions at t = 1 of the points ``start`` (``1 3 x y z``, voxel index of the velocity lattice)."""
     tableau = TABLEAUS[solver.scheme]
     if solver.gradient == "adjoint":
-        end: Tensor = _AdjointFlow.apply(velocity, start, tableau, solver.steps)
+        arguments = (velocity, start, tableau, solver.steps)
+        end: Tensor = _AdjointFlow.apply(*arguments)  # type: ignore[no-untyped-call]  # torch leaves it so
         return end
     h = 1 / solver.steps
     position = start
@@ -92,7 +93,8 @@ def step(velocity: Tensor, position: Tensor, h: float, tableau: Tableau) -> Tens
     stages: list[Tensor] = []
     for row in tableau.a:
         stages.append(sample(velocity, _advance(position, h, row, stages)))
-    return _advance(position, h, tableau.b, stages)
+    end: Tensor = _advance(position, h, tableau.b, stages)
+    return end
 
 
 def squaring(velocity: Tensor, squarings: int, gradient: str = "backprop") -> Tensor:
@@ -103,7 +105,7 @@ def squaring(velocity: Tensor, squarings: int, gradient: str = "backprop") -> Te
     if gradient == "adjoint":
         msg = "squaring: the adjoint route needs a Runge-Kutta scheme, choose backprop or checkpoint"
         raise ValueError(msg)
-    displacement = velocity / 2**squarings
+    displacement: Tensor = velocity / 2**squarings
     for _ in range(squarings):
         if gradient == "checkpoint":
             displacement = checkpoint(compose, displacement, displacement, use_reentrant=False)

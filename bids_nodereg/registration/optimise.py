@@ -56,16 +56,19 @@ class ImagePair:
 
     def shrunk(self, shrink: int) -> ImagePair:
         """The pair on a coarser lattice over the same extent."""
-        return ImagePair(*(downsample(image, shrink) for image in (self.fixed, self.moving)),
-                         *((downsample(mask, shrink) > 0.5).to(mask.dtype) for mask in (self.fixed_mask, self.moving_mask)))
+        return ImagePair(
+            *(downsample(image, shrink) for image in (self.fixed, self.moving)),
+            *(
+                (downsample(mask, shrink) > 0.5).to(mask.dtype)
+                for mask in (self.fixed_mask, self.moving_mask)
+            ),
+        )
 
 
 Similarity = "Callable[[Tensor], Tensor]"
 
 
-def optimise(
-    pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]
-) -> Tensor:
+def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]) -> Tensor:
     """Find the velocity field of a pair.
 
     Parameters

@@ -8,7 +8,7 @@ Gaussian, and vanishes on the boundary of the lattice: the flow then maps the la
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -53,11 +53,11 @@ class DecoderVelocity(nn.Module):
         super().__init__()
         channels = settings.channels
         self.shape = shape
-        self.latent = nn.Parameter(torch.randn(1, channels, *coarser_shape(shape, settings.latent_shrink)) * 0.1)
+        self.latent = nn.Parameter(
+            torch.randn(1, channels, *coarser_shape(shape, settings.latent_shrink)) * 0.1
+        )
         self.mix = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate")
-        self.head = nn.Conv3d(channels, 3, 3, padding=1, padding_mode="replicate")
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = _zeroed(nn.Conv3d(channels, 3, 3, padding=1, padding_mode="replicate"))
 
     def forward(self) -> Tensor:
         """Decode the latent grid to vectors on the velocity lattice."""
@@ -89,9 +89,7 @@ class NodeoVelocity(nn.Module):
             encoded = tuple(math.ceil(size / 2) for size in encoded)  # type: ignore[assignment]
         self.encoder = nn.Sequential(*layers)
         self.bottleneck = nn.Linear(self.WIDTH * math.prod(encoded), settings.bottleneck)
-        self.head = nn.Linear(settings.bottleneck, 3 * math.prod(shape))
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = _zeroed(nn.Linear(settings.bottleneck, 3 * math.prod(shape)))
         last = torch.tensor(shape, dtype=torch.float32).view(1, 3, 1, 1, 1) - 1
         self.register_buffer("positions", 2 * identity(shape, last) / last - 1, persistent=False)
 
@@ -100,6 +98,16 @@ class NodeoVelocity(nn.Module):
         features = self.encoder(self.positions).flatten(1)
         vectors: Tensor = self.head(torch.relu(self.bottleneck(features)))
         return vectors.view(1, 3, *self.shape)
+
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def _zeroed(layer: Layer) -> Layer:
+    """Set all weights of a layer to zero: the field then starts as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 VELOCITIES: Mapping[str, type[nn.Module]] = {
@@ -118,11 +126,14 @@ class VelocityField(nn.Module):
         The module with the weights theta.
     base
         What coarser levels have found, ``1 3 i j k``; not optimised any more.
+    window
+        Zero on the boundary, see :func:`boundary_window`.
     """
 
-    def __init__(
-        self, base: Tensor, settings: VelocitySettings, *, working_voxels_per_voxel: float
-    ) -> None:
+    base: Tensor
+    window: Tensor
+
+    def __init__(self, base: Tensor, settings: VelocitySettings, *, working_voxels_per_voxel: float) -> None:
         super().__init__()
         shape: Shape = tuple(base.shape[2:])  # type: ignore[assignment]
         self.network = VELOCITIES[settings.name](shape, settings)

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 def sample(image: Tensor, at: Tensor) -> Tensor:
     """Trilinear interpolation with edge values outside; see :func:`reference.sample`."""
-    return _implementation(image).sample(image, at)
+    return cpu.sample(image, at) if _suits_cpu(image) else reference.sample(image, at)
 
 
 def descriptor_distance(fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean squared descriptor difference; see :func:`reference.descriptor_distance`."""
-    return _implementation(displacement).descriptor_distance(fixed, moving, displacement, weight)
+    if _suits_cpu(displacement):
+        return cpu.descriptor_distance(fixed, moving, displacement, weight)
+    return reference.descriptor_distance(fixed, moving, displacement, weight)
 
 
-def _implementation(tensor: Tensor):  # noqa: ANN202 - a module, which has no useful static type
-    on_cpu = tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.shape[0] == 1
-    return cpu if on_cpu else reference
+def _suits_cpu(tensor: Tensor) -> bool:
+    """Whether the numba kernels can take it: float32 on the CPU, one image at a time."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and tensor.shape[0] == 1

@@ -14,6 +14,8 @@ import torch
 from numba import njit, prange
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -23,15 +25,24 @@ if TYPE_CHECKING:
 _FAST = {"contract", "arcp", "nsz"}
 
 
+def _compiled(function: Callable[..., Any]) -> Any:
+    """Compile for parallel loops; kept on disk where numba finds a writable folder, else in memory."""
+    try:
+        return njit(parallel=True, fastmath=_FAST, cache=True)(function)
+    except RuntimeError:  # no writable folder: a read-only installation
+        return njit(parallel=True, fastmath=_FAST)(function)
+
+
 def sample(image: Tensor, at: Tensor) -> Tensor:
     """As :func:`reference.sample`, for batch size 1."""
-    result: Tensor = _Sample.apply(image, at)
+    result: Tensor = _Sample.apply(image, at)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return result
 
 
 def descriptor_distance(fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
     """As :func:`reference.descriptor_distance`: value and gradient in one pass over the voxels."""
-    result: Tensor = _DescriptorDistance.apply(fixed, moving, displacement, weight)
+    arguments = (fixed, moving, displacement, weight)
+    result: Tensor = _DescriptorDistance.apply(*arguments)  # type: ignore[no-untyped-call]  # as above
     return result
 
 
@@ -73,7 +84,12 @@ class _DescriptorDistance(torch.autograd.Function):
         gradient = torch.empty_like(u)
         row_sums = np.zeros(fixed.shape[1:3], np.float64)
         _distance_and_gradient(
-            _array(fixed[0]), _array(moving[0]), _array(u[0]), _array(weight[0, 0]), _array(gradient[0]), row_sums
+            _array(fixed[0]),
+            _array(moving[0]),
+            _array(u[0]),
+            _array(weight[0, 0]),
+            _array(gradient[0]),
+            row_sums,
         )
         scale = 1.0 / (float(weight.sum(dtype=torch.float64)) * fixed.shape[-1])
         ctx.save_for_backward(gradient)
@@ -104,7 +120,7 @@ def _cell(position, size):  # type: ignore[no-untyped-def]  # numba infers the t
     return low, np.float32(clamped - low), inside
 
 
-@njit(parallel=True, fastmath=_FAST, cache=True)
+@_compiled
 def _sample_forward(image, at, out):  # type: ignore[no-untyped-def]  # pragma: no cover
     channels, si, sj, sk = image.shape
     for n in prange(at.shape[1]):
@@ -121,7 +137,7 @@ def _sample_forward(image, at, out):  # type: ignore[no-untyped-def]  # pragma: 
             out[c, n] = v0 + fi * (v1 - v0)
 
 
-@njit(parallel=True, fastmath=_FAST, cache=True)
+@_compiled
 def _position_gradient(image, at, grad, grad_at):  # type: ignore[no-untyped-def]  # pragma: no cover
     channels, si, sj, sk = image.shape
     for n in prange(at.shape[1]):
@@ -151,7 +167,7 @@ def _position_gradient(image, at, grad, grad_at):  # type: ignore[no-untyped-def
         grad_at[2, n] = gk if in_k else np.float32(0)
 
 
-@njit(parallel=True, fastmath=_FAST, cache=True)
+@_compiled
 def _scatter_gradient(at, grad, partial):  # type: ignore[no-untyped-def]  # pragma: no cover
     slabs, channels, si, sj, sk = partial.shape
     count = at.shape[1]
@@ -176,7 +192,7 @@ def _scatter_gradient(at, grad, partial):  # type: ignore[no-untyped-def]  # pra
                 mine[c, i + 1, j + 1, k + 1] += g11 * fk
 
 
-@njit(parallel=True, fastmath=_FAST, cache=True)
+@_compiled
 def _distance_and_gradient(fixed, moving, u, weight, gradient, row_sums):  # type: ignore[no-untyped-def]  # pragma: no cover
     """Sum of squared differences per (i, j) row, and its gradient with respect to ``u``."""
     si, sj, sk, channels = fixed.shape
