@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg import __version__
-from bids_nodereg.config import PRESETS, Resources, RunConfig, Selection, Settings, overlay, read_settings
+from bids_nodereg.config import (
+    PRESETS,
+    Resources,
+    RunConfig,
+    Selection,
+    Settings,
+    check_settings,
+    overlay,
+    read_settings,
+)
 from bids_nodereg.errors import NodeRegError, UsageError
 
 if TYPE_CHECKING:
@@ -88,10 +97,10 @@ def parse(argv: Sequence[str]) -> RunConfig:
         json_output=options.dry_run == "json",
         verbosity=-1 if options.quiet else options.verbose,
     )
-    if config.output_dir == config.bids_dir:
-        msg = (
-            f"OUTPUT_DIR {config.output_dir} is BIDS_DIR itself: inputs are never written to. Choose another."
-        )
+    raw, out = config.bids_dir.resolve(), config.output_dir.resolve()
+    if out == raw or (out.is_relative_to(raw) and out.relative_to(raw).parts[0].startswith("sub-")):
+        msg = f"OUTPUT_DIR {config.output_dir} is part of the input {raw}, which is never written to. "
+        msg += "Choose another, such as BIDS_DIR/derivatives/nodereg."
         raise UsageError(msg)
     return config
 
@@ -114,7 +123,9 @@ def _settings(options: argparse.Namespace) -> Settings:
         pairs = zip(levels, options.iterations, strict=True)
         new = tuple(replace(level, iterations=number) for level, number in pairs)
         settings = replace(settings, registration=replace(settings.registration, levels=new))
-    return overlay(settings, changes, "options") if changes else settings
+    settings = overlay(settings, changes, "options") if changes else settings
+    check_settings(settings)
+    return settings
 
 
 # Options that set one value of the settings, and where it stands.
@@ -366,11 +377,10 @@ def _named_path(text: str) -> tuple[str, Path]:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        msg = f"expected 1 or more, got {text}"
+    if not text.isdecimal() or int(text) < 1:
+        msg = f"expected a whole number of 1 or more, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
-    return number
+    return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Mapping  # noqa: TC003 - cattrs reads the annotations at run time
 from dataclasses import dataclass, field, replace
@@ -156,6 +157,8 @@ def overlay(settings: Settings, changes: Mapping[str, Any], origin: str) -> Sett
     from cattrs.preconf.json import make_converter
 
     converter = make_converter(forbid_extra_keys=True)
+    for kind in (bool, int, float):
+        converter.register_structure_hook(kind, _exactly)
     merged = _merged(as_plain(settings), changes)
     try:
         return converter.structure(merged, Settings)
@@ -197,6 +200,53 @@ def as_toml(config: RunConfig, **extra: str) -> str:
     import tomli_w
 
     return tomli_w.dumps({**extra, **as_plain(config)})
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse values that have the right type and make no sense.
+
+    Raises
+    ------
+    UsageError
+        If a length, a count or a weight is out of its range; all such are named.
+    """
+    registration, affine = settings.registration, settings.affine
+    weights, counts = registration.weights, [level.iterations for level in registration.levels]
+    right = {
+        "working_resolution_mm is above 0": 0 < settings.working_resolution_mm < math.inf,
+        "margin_mm is 0 or more": 0 <= settings.margin_mm < math.inf,
+        "affine.spacings_mm has two values or more, all above 0": len(affine.spacings_mm) >= 2
+        and all(0 < value < math.inf for value in affine.spacings_mm),
+        "affine.iterations has one value for each of spacings_mm, all 1 or more": len(affine.iterations)
+        == len(affine.spacings_mm)
+        and all(value >= 1 for value in affine.iterations),
+        "affine.angles_deg has one value or more": bool(affine.angles_deg),
+        "affine.keep is 1 or more": affine.keep >= 1,
+        "registration.levels has one level or more": bool(registration.levels),
+        "shrink is 1 or more": all(level.shrink >= 1 for level in registration.levels),
+        "iterations are 0 or more": all(count >= 0 for count in counts),
+        "solver.steps is 1 or more": registration.solver.steps >= 1,
+        "final_steps is 1 or more": registration.final_steps >= 1,
+        "learning_rate is above 0": 0 < registration.learning_rate < math.inf,
+        "velocity.lattice is 1 or more": registration.velocity.lattice >= 1,
+        "weights are 0 or more": all(
+            0 <= value < math.inf for value in (weights.folding, weights.gradient, weights.magnitude)
+        ),
+    }
+    wrong = [rule for rule, holds in right.items() if not holds]
+    if wrong:
+        msg = f"settings: this does not hold: {'; '.join(wrong)}. Check the options and --config."
+        raise UsageError(msg)
+
+
+def _exactly(value: object, kind: type) -> object:
+    """Take a value of the type itself, and a whole number where any number will do; convert nothing else."""
+    if type(value) is kind:
+        return value
+    if kind is float and type(value) is int:
+        return float(value)
+    msg = f"{value!r} is no {kind.__name__}"
+    raise ValueError(msg)
 
 
 def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,21 @@ def atomic_path(final: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        msg = f"{path}: cannot be removed ({error.strerror or error}). Check the permissions."
+        raise OutputError(msg) from error
+
+
 def write_text(final: Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_path(final) as temporary:

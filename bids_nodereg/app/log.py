@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.logging import RichHandler
 
+from bids_nodereg.errors import OutputError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -35,9 +37,19 @@ def log_to_console(console: Console, verbosity: int) -> None:
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Also keep everything in the log file of the run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8")
+    """Also keep everything in the log file of the run.
+
+    Raises
+    ------
+    OutputError
+        If the log file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        msg = f"{path}: cannot be written ({error.strerror or error}). Check the free space and permissions."
+        raise OutputError(msg) from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     LOG.addHandler(handler)
     try:

@@ -13,6 +13,7 @@ from bids_nodereg.app.stages import solve
 from bids_nodereg.app.status import Status, fingerprint
 from bids_nodereg.app.write import Work, write_images, write_quality, write_sidecars, write_transforms
 from bids_nodereg.config import as_plain
+from bids_nodereg.files import remove
 from bids_nodereg.quality.verdict import verdict
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def register_pair(
         history.append(step)
         on_step(step)
 
-    job.outputs.forward_json.unlink(missing_ok=True)
+    # The quality file goes too: the group level must not list a result that is being replaced.
+    remove(job.outputs.forward_json)
+    remove(job.outputs.qc_json)
     identity = fingerprint(job, settings)
     inputs = read_inputs(job.pair)
     solving = time.perf_counter()

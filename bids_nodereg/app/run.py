@@ -85,7 +85,7 @@ def _register_all(
                 write_status(folder, mine[-1])
                 if config.fail_fast and mine[-1].status == "failed":
                     break
-            if participant.jobs:
+            if participant.jobs and not _has_report(participant, mine):
                 write_report(participant.subject, participant.jobs, mine, config.settings, run_id)
             statuses += mine
             if config.fail_fast and any(status.status == "failed" for status in mine):
@@ -116,6 +116,12 @@ def _one(job: Job, config: RunConfig, hardware: Hardware, run_id: str, progress:
         return Status(name, subject, "failed", time.perf_counter() - began, "", reason, 1)
     LOG.info("    done in %.0f s, quality: %s", status.seconds, status.verdict)
     return status
+
+
+def _has_report(participant: Participant, statuses: Sequence[Status]) -> bool:
+    """Whether the page is there and nothing has happened that it does not tell."""
+    is_quiet = all(status.status == "already done" for status in statuses)
+    return is_quiet and participant.jobs[0].outputs.report_html.is_file()
 
 
 def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:

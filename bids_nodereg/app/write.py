@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.inputs import looks_skull_stripped
 from bids_nodereg.bids.sidecars import jacobian_sidecar, labels_sidecar, transform_sidecar, warped_sidecar
-from bids_nodereg.files import atomic_path, write_json
+from bids_nodereg.files import atomic_path, remove, write_json
 from bids_nodereg.imaging.resample import jacobian_determinant, warp_image, warp_labels
 from bids_nodereg.imaging.transforms import write_affine_txt, write_composite_h5, write_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels, write_image
@@ -50,7 +50,7 @@ def write_transforms(work: Work) -> None:
         if mapping.field is not None:
             write_displacement_nifti(path, mapping.field)
         else:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def write_images(work: Work) -> None:

@@ -21,7 +21,6 @@ from bids_nodereg.registration.warp import (
     fixed_point_inverse,
     identity,
     lattice_ratio,
-    resize,
     tetrahedron_determinants,
 )
 
@@ -122,7 +121,8 @@ def inverse_consistency(outer: Tensor, inner: Tensor) -> Tensor:
 
 def _smooth_around(velocity: Tensor, folds: Tensor, widen: int) -> tuple[Tensor, float]:
     """Replace the velocity near folded cells by a smoother one, blended without a seam."""
-    near = resize(folds.to(velocity.dtype), velocity.shape[2:])
+    # The largest of all cells near a velocity voxel: interpolation could step over a single one.
+    near = torch.nn.functional.adaptive_max_pool3d(folds.to(velocity.dtype), velocity.shape[2:])
     reach = torch.nn.functional.max_pool3d(near, 2 * widen + 1, 1, widen)
     weight = gaussian((reach > 0).to(velocity.dtype), 1.0).clamp(0, 1)
     window_preserving = gaussian(velocity, REPAIR_SIGMA_VOX) * (velocity != 0)

@@ -1,0 +1,97 @@
+"""What every benchmark needs: where the real images are, what machine this is, how a table is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from bids_nodereg import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def shared_data(*parts: str) -> Path:
+    """Path below the folder of real images; ends the program with a reason when it is missing."""
+    path = Path(os.environ.get("NODEREG_SHARED_DATA", ROOT.parent / "shared" / "data")).joinpath(*parts)
+    if not path.exists():
+        sys.exit(f"{path} is missing. Set NODEREG_SHARED_DATA to the folder with the real images.")
+    return path
+
+
+def machine() -> dict[str, str]:
+    """Date, machine and versions, in words."""
+    words = {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "torch": torch.__version__,
+        "nodereg": __version__,
+    }
+    if torch.cuda.is_available():
+        words["gpu"] = torch.cuda.get_device_name()
+    return words
+
+
+def write_results(stem: Path, title: str, rows: Sequence[dict[str, Any]], notes: Sequence[str] = ()) -> None:
+    """Write ``stem.json`` and ``stem.md`` and print the table.
+
+    Parameters
+    ----------
+    stem
+        Path without extension.
+    title
+        Heading.
+    rows
+        One mapping a line; all have the keys of the first.
+    notes
+        Sentences below the table.
+    """
+    command = "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])
+    about = machine()
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    content = {"command": command, "machine": about, "rows": list(rows)}
+    stem.with_suffix(".json").write_text(json.dumps(content, indent=2) + "\n")
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(keys) + " |", "|" + " --- |" * len(keys)]
+    lines += ["| " + " | ".join(_cell(row[key]) for key in keys) + " |" for row in rows]
+    about_text = ", ".join(f"{name} {value}" for name, value in about.items())
+    text = "\n".join(
+        [
+            f"# {title}",
+            "",
+            *lines,
+            "",
+            *notes,
+            "",
+            f"Command: `{command}`",
+            "",
+            f"Measured: {about_text}.",
+            "",
+        ]
+    )
+    stem.with_suffix(".md").write_text(text)
+    sys.stdout.write(text)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _processor() -> str:
+    """Model name of the processor where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

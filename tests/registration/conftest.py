@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numba
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Small arrays, shared cores: two OpenMP threads that wait for each other take ten times as long.
+
+    Numba first, as the start of its OpenMP threads sets torch's number too.
+    """
+    before = torch.get_num_threads(), numba.get_num_threads()
+    numba.set_num_threads(1)
+    torch.set_num_threads(1)
+    yield
+    numba.set_num_threads(before[1])
+    torch.set_num_threads(before[0])

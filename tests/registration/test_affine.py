@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from bids_nodereg.registration.affine import align, centre_of_mass, transform
+from bids_nodereg.registration.optimise import ImagePair, Step
+from bids_nodereg.registration.settings import AffineSettings
+from bids_nodereg.registration.warp import identity
+from tests.registration.fields import noise
+from tests.shared_data import shared_data
+
+SPACING_MM = 4.0
+FIXED_SHAPE, MOVING_SHAPE = (39, 45, 36), (41, 43, 38)
+QUICK = AffineSettings(spacings_mm=(12.0, 8.0, 4.0), iterations=(60, 40, 30))
+
+
+def phantom(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tissue value in [0, 1] and membership of a lopsided head with inner structure, at ``x`` (mm)."""
+    rng = np.random.default_rng(7)
+    head = 1 - np.linalg.norm(x / [58.0, 70.0, 50.0], axis=-1) + 0.1 * x[..., 0] * x[..., 1] / 58 / 70
+    value = 0.35 + 0.25 * (head > 0.18)
+    for _ in range(14):
+        centre, radius = rng.uniform(-0.6, 0.6, 3) * [58, 70, 50], rng.uniform(7, 16)
+        blob = 1 / (1 + np.exp((np.linalg.norm(x - centre, axis=-1) - radius) / 1.5))
+        value = value + rng.choice([-0.3, 0.3]) * blob
+    inside = 1 / (1 + np.exp(-head * 40))
+    return np.clip(value, 0, 1) * inside, (head > 0).astype(float)
+
+
+def second_contrast(value: np.ndarray) -> np.ndarray:
+    """Not monotone: dark and bright tissue change places, the middle stays."""
+    return np.where(value > 0.02, 1 - value + 0.15 * np.sin(4 * value), 0)
+
+
+def index_matrix(angles_deg: tuple[float, float, float], shift_mm: tuple[float, float, float]) -> np.ndarray:
+    """True map from fixed to moving voxel index: about the middles of the two grids."""
+    fixed_middle, moving_middle = ((np.asarray(s) - 1) / 2 for s in (FIXED_SHAPE, MOVING_SHAPE))
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", angles_deg, degrees=True).as_matrix()
+    matrix[:3, 3] = moving_middle + np.asarray(shift_mm) / SPACING_MM - matrix[:3, :3] @ fixed_middle
+    return matrix
+
+
+def phantom_pair(matrix: np.ndarray) -> ImagePair:
+    """Fixed phantom; moving one seen through the inverse of ``matrix``, exactly, not interpolated."""
+    images = []
+    for shape, to_fixed in ((FIXED_SHAPE, np.eye(4)), (MOVING_SHAPE, np.linalg.inv(matrix))):
+        index = np.stack(np.indices(shape), -1) @ to_fixed[:3, :3].T + to_fixed[:3, 3]
+        images.append(phantom((index - (np.asarray(FIXED_SHAPE) - 1) / 2) * SPACING_MM))
+    (fixed, fixed_mask), (moving, moving_mask) = images
+    arrays = (fixed, second_contrast(moving), fixed_mask, moving_mask)
+    return ImagePair(*(torch.from_numpy(a.astype(np.float32))[None, None] for a in arrays))
+
+
+def mean_error_mm(got: torch.Tensor, truth: np.ndarray, mask: torch.Tensor, spacing_mm: float) -> float:
+    """Mean over the mask of the distance between where two matrices send a fixed voxel."""
+    index = np.argwhere(mask[0, 0].numpy() > 0)
+    difference = got.numpy() - truth
+    return spacing_mm * float(np.linalg.norm(index @ difference[:3, :3].T + difference[:3, 3], axis=1).mean())
+
+
+@pytest.mark.parametrize(
+    ("angles_deg", "shift_mm"),
+    [
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)),
+        ((28.0, 0.0, 0.0), (10.0, -6.0, 5.0)),
+        ((0.0, -30.0, 0.0), (-8.0, 4.0, 0.0)),
+        ((-12.0, 9.0, 25.0), (6.0, 7.0, -9.0)),
+    ],
+)
+def test_a_rigid_move_of_another_contrast_is_recovered(
+    angles_deg: tuple[float, float, float], shift_mm: tuple[float, float, float]
+) -> None:
+    truth = index_matrix(angles_deg, shift_mm)
+    pair = phantom_pair(truth)
+
+    found = align(pair, SPACING_MM, QUICK, "rigid")
+
+    assert found.matrix.shape == (4, 4)
+    assert found.matrix.dtype == torch.float64
+    assert mean_error_mm(found.matrix, truth, pair.fixed_mask, SPACING_MM) < 1.0
+    linear = found.matrix[:3, :3]
+    torch.testing.assert_close(linear @ linear.T, torch.eye(3, dtype=torch.float64), atol=1e-5, rtol=0)
+    assert found.starts == 27
+    assert math.isfinite(found.loss)
+
+
+def test_an_affine_move_needs_the_affine_freedom() -> None:
+    truth = index_matrix((8.0, -5.0, 10.0), (4.0, 0.0, -3.0))
+    middle = (np.asarray(FIXED_SHAPE) - 1) / 2
+    stretch = np.array([[1.1, 0.04, 0.0], [0.0, 0.92, 0.03], [0.0, 0.0, 1.05]])
+    truth[:3, 3] += truth[:3, :3] @ (middle - stretch @ middle)
+    truth[:3, :3] = truth[:3, :3] @ stretch
+    pair = phantom_pair(truth)
+
+    errors = {
+        freedom: mean_error_mm(align(pair, SPACING_MM, QUICK, freedom).matrix, truth, pair.fixed_mask, SPACING_MM)
+        for freedom in ("rigid", "affine")
+    }
+
+    assert errors["affine"] < 1.0 < errors["rigid"]
+
+
+def test_alignment_is_the_same_bit_for_bit_and_tells_of_every_step() -> None:
+    pair = phantom_pair(index_matrix((10.0, 0.0, 5.0), (5.0, 0.0, 0.0)))
+    settings = AffineSettings((12.0, 8.0, 4.0), (8, 6, 4), (0.0,), 1)
+    steps: list[Step] = []
+
+    first = align(pair, SPACING_MM, settings, "affine", steps.append)
+    second = align(pair, SPACING_MM, settings, "affine")
+
+    assert torch.equal(first.matrix, second.matrix)
+    assert first.loss == second.loss
+    assert first.starts == 1
+    assert [(s.stage, s.level, s.iteration) for s in steps] == [
+        *(("rigid", 1, n) for n in range(1, 9)),
+        *(("rigid", 2, n) for n in range(1, 7)),
+        *(("affine", 2, n) for n in range(1, 7)),
+        *(("affine", 3, n) for n in range(1, 5)),
+    ]
+    assert steps[7].loss < steps[0].loss
+
+
+def test_transform_applies_a_matrix_to_index_positions() -> None:
+    matrix = torch.from_numpy(index_matrix((20.0, -10.0, 5.0), (1.0, 2.0, 3.0)))
+    points = identity((5, 4, 3), noise(1))
+
+    got = transform(matrix, points)
+
+    homogeneous = matrix @ torch.tensor([4.0, 1.0, 2.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(got[0, :, 4, 1, 2], homogeneous[:3])
+    assert torch.equal(transform(torch.eye(4), points), points)
+
+
+def test_centre_of_mass_is_scipys() -> None:
+    mask = noise(1, 1, 9, 14, 7) * (noise(1, 1, 9, 14, 7, seed=1) > 0.5)
+
+    truth = ndimage.center_of_mass(mask[0, 0].numpy())
+
+    np.testing.assert_allclose(centre_of_mass(mask).numpy(), truth, atol=1e-12)
+
+
+# --- a real brain, T1w against T2w ------------------------------------------------------------
+
+REAL_SPACING_MM = 3.0
+REAL_SETTINGS = AffineSettings(spacings_mm=(9.0, 6.0, 3.0), iterations=(60, 40, 30))
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One head in two contrasts on a grid of 1 mm, already aligned with each other."""
+
+    t1w: np.ndarray
+    t2w: np.ndarray
+    mask: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def brain() -> Brain:
+    folder = shared_data("ds-brain", "sub-kirby113", "anat")
+    images = [nib.load(folder / f"sub-kirby113_{suffix}.nii.gz") for suffix in ("T1w", "T2w")]
+    assert np.allclose(images[0].header.get_zooms(), 1, atol=1e-3)
+    assert np.allclose(images[0].affine, images[1].affine)
+    t1w, t2w = (np.asarray(image.dataobj, np.float32) for image in images)
+    t1w, t2w = (ndimage.gaussian_filter(a / np.percentile(a[a > 0], 99), 1.2) for a in (t1w, t2w))
+    return Brain(t1w, t2w, ((t1w > 0.05) & (t2w > 0.02)).astype(np.float32))
+
+
+def resampled(array: np.ndarray, matrix: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    """The array (1 mm voxels) on a lattice whose index ``matrix`` sends to the array's index."""
+    got = ndimage.affine_transform(array, matrix[:3, :3], matrix[:3, 3], shape, order=1)
+    return torch.from_numpy(np.clip(got, 0, None))[None, None]
+
+
+def real_pair(brain: Brain, rotation: Rotation, shift_mm: np.ndarray) -> tuple[ImagePair, np.ndarray]:
+    """T1w at rest and T2w moved, each in a box of 3 mm voxels that holds it; true fixed -> moving index."""
+    middle = (np.asarray(brain.t1w.shape) - 1) / 2
+    shape = tuple(int(np.ceil(n / REAL_SPACING_MM)) for n in brain.t1w.shape)
+    wide = tuple(n + int(2 * np.ceil(45 / REAL_SPACING_MM)) for n in shape)
+    scale = np.diag([REAL_SPACING_MM] * 3 + [1.0])
+    fixed_to_mm, moving_to_mm = scale.copy(), scale.copy()
+    fixed_to_mm[:3, 3] = middle - REAL_SPACING_MM * (np.asarray(shape) - 1) / 2
+    moving_to_mm[:3, 3] = middle - REAL_SPACING_MM * (np.asarray(wide) - 1) / 2
+    move = np.eye(4)
+    move[:3, :3] = rotation.as_matrix()
+    move[:3, 3] = middle + shift_mm - move[:3, :3] @ middle
+    back = np.linalg.inv(move) @ moving_to_mm
+    masks = (resampled(brain.mask, m, s) > 0.5 for m, s in ((fixed_to_mm, shape), (back, wide)))
+    pair = ImagePair(
+        resampled(brain.t1w, fixed_to_mm, shape), resampled(brain.t2w, back, wide), *(m.float() for m in masks)
+    )
+    return pair, np.linalg.inv(moving_to_mm) @ move @ fixed_to_mm
+
+
+def check_real(brain: Brain, rotation: Rotation, shift_mm: np.ndarray) -> None:
+    pair, truth = real_pair(brain, rotation, shift_mm)
+
+    found = align(pair, REAL_SPACING_MM, REAL_SETTINGS, "rigid")
+
+    assert mean_error_mm(found.matrix, truth, pair.fixed_mask, REAL_SPACING_MM) < 1.0
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_real_t2w_moved_by_30_degrees_and_30_mm_about_a_random_axis_is_brought_back(
+    brain: Brain, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    axis, direction = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 3)))
+
+    check_real(brain, Rotation.from_rotvec(np.radians(30) * axis), 30 * direction)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_real_t2w_turned_by_30_degrees_about_an_axis_is_brought_back(brain: Brain, axis: int) -> None:
+    sign = (-1) ** axis
+
+    check_real(brain, Rotation.from_rotvec(np.radians(30) * sign * np.eye(3)[axis]), np.zeros(3))
