@@ -154,6 +154,9 @@ def _put(tree: dict[str, Any], path: Sequence[str], value: object) -> None:
 
 def _run(config: RunConfig) -> int:
     """Import what the run needs, and no more: torch only where something is computed."""
+    # Threads that wait must sleep, not spin: on a shared machine spinning costs several times the work.
+    # The libraries read it when they are loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
 
     from bids_nodereg.app.log import log_to_console

@@ -60,6 +60,18 @@ def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnS
     grid = working_grid(inputs.fixed, spacing_mm, settings.margin_mm)
     if settings.transform != "deformable":
         return Solution(grid, affine, forward_map(affine), inverse_map(affine))
+    return deform(inputs, affine, grid, settings, device, on_step)
+
+
+def deform(
+    inputs: Inputs,
+    affine: NDArray[np.float64],
+    grid: Grid,
+    settings: Settings,
+    device: torch.device,
+    on_step: OnStep,
+) -> Solution:
+    """Deformable registration on the working grid, of the moving image as the affine has aligned it."""
     pair = _image_pair(onto_grid(inputs.fixed, grid), onto_grid(inputs.moving, grid, affine), device)
     found = register(pair, settings.registration, on_step)
     forward = DisplacementField(grid, _to_world(found.forward, grid))

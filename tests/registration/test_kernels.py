@@ -28,7 +28,9 @@ def distance_arguments(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
-def test_sample_is_linear_interpolation_with_edge_values_outside(dtype: torch.dtype, tolerance: float) -> None:
+def test_sample_is_linear_interpolation_with_edge_values_outside(
+    dtype: torch.dtype, tolerance: float
+) -> None:
     image = noise(1, 2, *SHAPE)
     at = positions_off_lattice(POINTS, SHAPE, 1, outside=True)
 
@@ -50,7 +52,9 @@ def test_the_numba_kernels_serve_float32_and_torch_serves_the_rest() -> None:
     two = torch.cat([image, 1 - image])
 
     assert torch.equal(kernels.sample(image, at), cpu.sample(image, at))
-    assert torch.equal(kernels.sample(image.double(), at.double()), reference.sample(image.double(), at.double()))
+    assert torch.equal(
+        kernels.sample(image.double(), at.double()), reference.sample(image.double(), at.double())
+    )
     batch = kernels.sample(two, torch.cat([at, at]))
     torch.testing.assert_close(batch, torch.cat([cpu.sample(one[None], at) for one in two]))
 

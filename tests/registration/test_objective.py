@@ -17,7 +17,9 @@ def test_the_terms_by_hand() -> None:
     velocity = constant_field(1, 2, 2)  # |v|^2 = 9, no gradient
     displacement = linear_field(np.diag([-0.8, 0.0, 0.0]), SHAPE)  # det = 0.2, |grad|^2 = 0.64
     similarity = torch.tensor(2.0, dtype=torch.float64)
-    weights = LossWeights(folding=10, folding_epsilon=0.5, gradient=3, gradient_of="displacement", magnitude=0.1)
+    weights = LossWeights(
+        folding=10, folding_epsilon=0.5, gradient=3, gradient_of="displacement", magnitude=0.1
+    )
 
     terms = objective(similarity, velocity, displacement, weights)
 

@@ -150,7 +150,10 @@ def gradients(scheme: str, steps: int, route: str) -> tuple[Tensor, Tensor]:
     return field.grad, start.grad
 
 
-@pytest.mark.parametrize(("scheme", "order", "counts"), [("euler", 1, (16, 32, 64)), ("heun", 2, (8, 16, 32)), ("rk4", 4, (2, 4, 8))])
+@pytest.mark.parametrize(
+    ("scheme", "order", "counts"),
+    [("euler", 1, (16, 32, 64)), ("heun", 2, (8, 16, 32)), ("rk4", 4, (2, 4, 8))],
+)
 def test_the_adjoint_tends_to_backprop_at_the_schemes_order(
     scheme: str, order: int, counts: tuple[int, ...]
 ) -> None:

@@ -205,16 +205,16 @@ def test_the_similarity_of_equal_structures_is_nothing_and_the_mask_bounds_it() 
         assert float(at(truth)) > 1e-3
 
         there = similarity_of(pair, DescriptorSettings(recompute=recompute))
-        assert float(there(truth)) < 0.35 * float(there(zero))
+        assert float(there(truth)) < 0.5 * float(there(zero))
 
 
 def test_outside_the_fixed_mask_nothing_counts() -> None:
     pair, truth = known_pair()
     changed = truth.clone()
-    changed[:, :, :3] += 5
+    changed[:, :, :2] += 5  # the descriptor of the mask's first voxel, at 3, reads voxel 2
     for recompute in (False, True):
         at = similarity_of(pair, DescriptorSettings(recompute=recompute, patch_radius=0))
-        assert abs(float(at(changed)) - float(at(truth))) <= (0.02 * float(at(truth)) if recompute else 0)
+        assert float(at(changed)) == float(at(truth))
 
 
 def test_a_loss_that_is_not_finite_ends_the_level_without_spoiling_the_result() -> None:
@@ -271,8 +271,14 @@ def test_a_shrunk_pair_has_shrunk_images_and_hard_masks() -> None:
     assert torch.equal(coarse.fixed, downsample(pair.fixed, 2))
     assert coarse.fixed.shape == coarse.moving_mask.shape == (1, 1, 17, 18, 15)
     assert set(coarse.fixed_mask.unique().tolist()) == {0.0, 1.0}
-    kept = float(coarse.fixed_mask.mean() / pair.fixed_mask.mean())
-    assert kept == pytest.approx(1, abs=0.15)
+    # Along the middle of each axis the mask reaches from voxel 3 to the last but 3, give or take.
+    for axis, (fine, size) in enumerate(zip(SHAPE, (17, 18, 15), strict=True)):
+        others = [slice(None) if a == axis else 8 for a in range(3)]
+        position = torch.arange(size) * (fine - 1) / (size - 1)
+        depth = torch.minimum(position, fine - 1 - position)
+        line = coarse.fixed_mask[(0, 0, *others)] > 0
+        assert bool(line[depth > 3.5].all())
+        assert not bool(line[depth < 1.5].any())
 
 
 @pytest.mark.gpu
