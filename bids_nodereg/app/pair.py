@@ -10,7 +10,7 @@ from bids_nodereg.app.judge import judge
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mb, software
 from bids_nodereg.app.stages import solve
-from bids_nodereg.app.status import Status, fingerprint
+from bids_nodereg.app.status import Status, fingerprint, report_data
 from bids_nodereg.app.write import Work, write_images, write_quality, write_sidecars, write_transforms
 from bids_nodereg.config import as_plain
 from bids_nodereg.files import remove
@@ -46,6 +46,7 @@ def register_pair(
     # The quality file goes too: the group level must not list a result that is being replaced.
     remove(job.outputs.forward_json)
     remove(job.outputs.qc_json)
+    remove(report_data(job))
     identity = fingerprint(job, settings)
     inputs = read_inputs(job.pair)
     solving = time.perf_counter()

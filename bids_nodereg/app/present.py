@@ -9,7 +9,7 @@ import nibabel
 
 from bids_nodereg import __version__
 from bids_nodereg.app.provenance import software
-from bids_nodereg.app.status import report_data
+from bids_nodereg.app.status import REPORT_DATA, report_data
 from bids_nodereg.files import write_json
 from bids_nodereg.quality.figures.charts import Trace
 from bids_nodereg.quality.figures.pair import FigureNames, draw_pair
@@ -75,13 +75,14 @@ def write_report(
 ) -> None:
     """Write the page of one subject from what its pairs left beside their figures."""
     failed_names = {status.pair: status for status in statuses if status.status == "failed"}
-    pairs, failed = [], []
-    for job in jobs:
-        status = failed_names.get(job.outputs.name)
-        if status is not None:
-            failed.append(_failed(job, status, run_id))
-        elif report_data(job).is_file():
-            pairs.append(from_json(json.loads(report_data(job).read_text(encoding="utf-8"))))
+    failed = [
+        _failed(job, failed_names[job.outputs.name], run_id)
+        for job in jobs
+        if job.outputs.name in failed_names
+    ]
+    # Pairs of earlier runs stay on the page: another session or another pairs file must not remove them.
+    kept = sorted(jobs[0].outputs.figures_dir.glob(f"*{REPORT_DATA}"))
+    pairs = [from_json(json.loads(path.read_text(encoding="utf-8"))) for path in kept]
     if pairs or failed:
         page = jobs[0].outputs.report_html
         facts = methods_facts(settings, [job.pair.fixed for job in jobs], [job.pair.moving for job in jobs])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
@@ -51,6 +52,7 @@ def run_participants(config: RunConfig, console: Console) -> int:
     check_output_folder(config.output_dir)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
     refuse_nothing(config, participants)
+    hardware = choose_hardware(config.resources)
     run_id = new_run_id()
     folder = config.output_dir / "logs" / run_id
     with log_to_file(folder / "run.log"):
@@ -62,16 +64,23 @@ def run_participants(config: RunConfig, console: Console) -> int:
             return 0
         if config.reports_only:
             return _reports_only(config, participants, run_id)
-        return _register_all(config, participants, run_id, folder, console)
+        LOG.info("Device: %s", hardware.name)
+        if hardware.note:
+            LOG.warning(hardware.note)
+        return _register_all(config, participants, Run(run_id, folder, hardware), console)
 
 
-def _register_all(
-    config: RunConfig, participants: Sequence[Participant], run_id: str, folder: Path, console: Console
-) -> int:
-    hardware = choose_hardware(config.resources)
-    LOG.info("Device: %s", hardware.name)
-    if hardware.note:
-        LOG.warning(hardware.note)
+@dataclass(frozen=True)
+class Run:
+    """What all pairs of a run share."""
+
+    run_id: str
+    folder: Path
+    """Of its log, configuration and status files."""
+    hardware: Hardware
+
+
+def _register_all(config: RunConfig, participants: Sequence[Participant], run: Run, console: Console) -> int:
     count = sum(len(participant.jobs) for participant in participants)
     statuses: list[Status] = []
     with open_progress(console) as progress:
@@ -81,19 +90,19 @@ def _register_all(
             mine: list[Status] = []
             for job in participant.jobs:
                 progress.start_pair(job.title, len(statuses) + len(mine) + 1, count)
-                mine.append(_one(job, config, hardware, run_id, progress))
-                write_status(folder, mine[-1])
+                mine.append(_one(job, config, run, progress))
+                write_status(run.folder, mine[-1])
                 if config.fail_fast and mine[-1].status == "failed":
                     break
             if participant.jobs and not _has_report(participant, mine):
-                write_report(participant.subject, participant.jobs, mine, config.settings, run_id)
+                write_report(participant.subject, participant.jobs, mine, config.settings, run.run_id)
             statuses += mine
             if config.fail_fast and any(status.status == "failed" for status in mine):
                 break
     return _summary(statuses, count, config)
 
 
-def _one(job: Job, config: RunConfig, hardware: Hardware, run_id: str, progress: Progress) -> Status:
+def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
     """Register one pair unless it is done; an error becomes a status."""
     name, subject = job.outputs.name, job.pair.moving.subject
     began = time.perf_counter()
@@ -103,7 +112,7 @@ def _one(job: Job, config: RunConfig, hardware: Hardware, run_id: str, progress:
             LOG.info("    already done")
             return Status(name, subject, "already done")
         LOG.debug("    to do: %s", reason)
-        status = register_pair(job, config.settings, hardware, run_id, progress.step)
+        status = register_pair(job, config.settings, run.hardware, run.run_id, progress.step)
     except NodeRegError as error:
         LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
         return Status(name, subject, "failed", time.perf_counter() - began, "", str(error), error.exit_code)

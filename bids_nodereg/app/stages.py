@@ -89,7 +89,8 @@ def find_affine(
     )
     pair = _image_pair(onto_grid(inputs.fixed, fixed_grid), onto_grid(inputs.moving, moving_grid), device)
     freedom: Freedom = "rigid" if settings.transform == "rigid" else "affine"
-    found = align(pair, spacing_mm, settings.affine, freedom, on_step)
+    told = torch.from_numpy(np.linalg.inv(moving_grid.affine) @ fixed_grid.affine)
+    found = align(pair, spacing_mm, settings.affine, freedom, on_step, told)
     matrix: NDArray[np.float64] = found.matrix.double().cpu().numpy()
     return moving_grid.affine @ matrix @ np.linalg.inv(fixed_grid.affine)
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.config import Settings
 
+REPORT_DATA = "_report.json"
+"""End of the name of the file that keeps a pair's section of the report."""
+
 Ending = Literal["done", "already done", "failed"]
 
 
@@ -89,4 +92,4 @@ def why_not_done(job: Job, settings: Settings) -> str:
 
 def report_data(job: Job) -> Path:
     """Where the data of the pair's report section are kept, beside its figures."""
-    return job.outputs.figures_dir / f"{job.outputs.name}_report.json"
+    return job.outputs.figures_dir / f"{job.outputs.name}{REPORT_DATA}"

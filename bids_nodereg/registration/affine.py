@@ -4,7 +4,8 @@ Both images lie on isotropic grids of their own with the same voxel size. The pa
 numbers of about equal effect at the brain's edge (rotation in rad, translation in units of
 :data:`LEVER_MM`, logarithm of the scales, shears), so that one learning rate serves them all:
 
-``x_m = c_m + t + R S H (x_f - c_f)``, with ``c`` the centres of mass of the masks.
+``x_m = c_m + t + R S H R_0 (x_f - c_f)``, with ``c`` the centres of mass of the masks and ``R_0`` the
+rotation between the axes of both grids that the images' headers tell.
 
 On the coarser levels the descriptor is computed anew on the resampled moving image, because
 MIND is not invariant to rotation. On the finest level the moving image is first resampled through
@@ -72,11 +73,12 @@ class Alignment:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What turns parameters into a matrix: the centres (finest voxel index) and the voxel size."""
+    """What turns parameters into a matrix: centres (finest voxel index), voxel size, and ``R_0``."""
 
     fixed_centre: Tensor
     moving_centre: Tensor
     spacing_mm: float
+    axes: Tensor
 
     def matrix(self, parameters: Tensor) -> Tensor:
         """4 x 4 matrix from fixed to moving voxel index.
@@ -86,7 +88,7 @@ class _Frame:
         rotation, translation, log_scale, shear = parameters.split(3)
         turn = torch.linalg.matrix_exp(_from_entries(rotation, _CROSS))
         slant = torch.eye(3, dtype=shear.dtype, device=shear.device) + _from_entries(shear, _UPPER)
-        linear = turn @ torch.diag(log_scale.exp()) @ slant
+        linear = turn @ torch.diag(log_scale.exp()) @ slant @ self.axes.to(shear.dtype)
         shift = translation * (LEVER_MM / self.spacing_mm)
         fixed_centre, moving_centre = (c.to(linear.dtype) for c in (self.fixed_centre, self.moving_centre))
         offset = moving_centre + shift - linear @ fixed_centre
@@ -135,6 +137,7 @@ def align(
     settings: AffineSettings,
     freedom: Freedom,
     on_step: Callable[[Step], None] = lambda _step: None,
+    told: Tensor | None = None,
 ) -> Alignment:
     """Find the rigid or affine map that brings the structures of two images together.
 
@@ -151,11 +154,17 @@ def align(
         ``rigid`` (6 parameters) or ``affine`` (12).
     on_step
         Hears of every iteration.
+    told
+        What is believed beforehand, from the headers: a rigid 4 x 4 matrix from fixed to moving voxel
+        index, or None for none. Its rotation is where the starts turn from; its position is one more
+        start beside the centres of mass, as two scans of one session are often in place already.
     """
-    frame = _Frame(centre_of_mass(pair.fixed_mask), centre_of_mass(pair.moving_mask), spacing_mm)
+    told = torch.eye(4, dtype=torch.float64) if told is None else told
+    axes = told[:3, :3].to(pair.fixed.device)
+    frame = _Frame(centre_of_mass(pair.fixed_mask), centre_of_mass(pair.moving_mask), spacing_mm, axes)
     levels = [_level(pair, n, size / spacing_mm) for n, size in enumerate(settings.spacings_mm[:-1])]
     rates = [LEARNING_RATE_VOX * size / LEVER_MM for size in settings.spacings_mm]
-    starts = _starts(settings.angles_deg, pair.fixed)
+    starts = [*_starts(settings.angles_deg, pair.fixed), _told_start(told.to(axes), frame)]
     six, all_free = 6, 6 if freedom == "rigid" else 12
 
     def search(
@@ -181,7 +190,8 @@ def align(
         found = search(levels[-1], found.parameters, all_free, settings.iterations[-2], listener)
     coarse = frame.matrix(found.parameters.double())
     listener = _reporter(on_step, freedom, len(settings.spacings_mm) - 1, settings)
-    around_fixed = _Frame(frame.fixed_centre, frame.fixed_centre, spacing_mm)
+    unturned = torch.eye(3, device=axes.device)
+    around_fixed = _Frame(frame.fixed_centre, frame.fixed_centre, spacing_mm, unturned)
     fine = _adam(
         _residual_distance(pair, coarse, around_fixed),
         torch.zeros_like(found.parameters),
@@ -232,6 +242,15 @@ def _starts(angles_deg: tuple[float, ...], like: Tensor) -> list[Tensor]:
         torch.tensor([math.radians(a) for a in angles] + [0.0] * 9, dtype=like.dtype, device=like.device)
         for angles in combinations
     ]
+
+
+def _told_start(told: Tensor, frame: _Frame) -> Tensor:
+    """Parameters that put the fixed centre where the headers say it lies in the moving image."""
+    centre = frame.fixed_centre.to(told.dtype)
+    offset = told[:3, :3] @ centre + told[:3, 3] - frame.moving_centre.to(told.dtype)
+    start = frame.fixed_centre.new_zeros(12)
+    start[3:6] = offset.to(start.dtype) * (frame.spacing_mm / LEVER_MM)
+    return start
 
 
 def _residual_distance(pair: ImagePair, matrix: Tensor, frame: _Frame) -> Callable[[Tensor], Tensor]:
