@@ -9,9 +9,9 @@ import numpy as np
 
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
-from bids_nodereg.imaging.resample import warp_image, warp_labels
+from bids_nodereg.imaging.resample import warp_labels, warp_stack
 from bids_nodereg.imaging.transforms import read_displacement_nifti
-from bids_nodereg.imaging.volume import Volume, read_labels
+from bids_nodereg.imaging.volume import read_labels
 from bids_nodereg.quality.measures import RegisteredPair, measure_pair
 from bids_nodereg.quality.overlap import LabelOverlap, label_overlap, overlap_measures
 
@@ -56,23 +56,23 @@ def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> Regist
     grid, moving = solution.grid, inputs.moving
     affine_only, total = SpatialMap(solution.affine), solution.forward
     fixed, mask = onto_grid(inputs.fixed, grid)
-    moving_mask = _like(moving.volume, moving.mask.astype(np.float32))
-    everywhere = _like(moving.volume, np.ones(moving.volume.grid.shape, np.float32))
-
-    def carried(volume: Volume, mapping: SpatialMap) -> NDArray[np.float32]:
-        return warp_image(volume, grid, mapping, threads=threads)
-
+    everywhere = np.ones(moving.volume.grid.shape, np.float32)
+    stack = np.stack([moving.volume.data, moving.mask.astype(np.float32), everywhere], axis=-1)
+    before, after = (
+        warp_stack(stack, moving.volume.grid, grid, mapping, threads=threads)
+        for mapping in (affine_only, total)
+    )
     return RegisteredPair(
         affine=grid.affine,
         mask=mask,
         fixed=fixed,
-        before=carried(moving.volume, affine_only),
-        after=carried(moving.volume, total),
+        before=before[..., 0],
+        after=after[..., 0],
         forward_mm=_vectors(total, grid),
         inverse_mm=None if solution.inverse.field is None else solution.inverse.field.vectors,
-        before_mask=carried(moving_mask, affine_only) > 0.5,
-        after_mask=carried(moving_mask, total) > 0.5,
-        moving_view=carried(everywhere, total) > 0.5,
+        before_mask=before[..., 1] > 0.5,
+        after_mask=after[..., 1] > 0.5,
+        moving_view=after[..., 2] > 0.5,
     )
 
 
@@ -81,10 +81,6 @@ def _vectors(mapping: SpatialMap, grid: Grid) -> NDArray[np.float32]:
     if mapping.field is None:
         return np.zeros((*grid.shape, 3), np.float32)
     return mapping.field.vectors
-
-
-def _like(volume: Volume, data: NDArray[np.float32]) -> Volume:
-    return replace(volume, data=data, notes=())
 
 
 def _true_displacement(path: Path, solution: Solution) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MIN_BACKGROUND_ON_FACES = 0.5  # share of the six outer faces that one constant value must hold ...
 MIN_BACKGROUND = 0.25  # ... and of the whole image, to be called a constant background
+MIN_CONTRAST = 0.005  # of the bright end: a ripple below this is no foreground
 HISTOGRAM_BINS = 256
 CLOSING_RADIUS = 0.1  # of the radius of a ball as big as the foreground: about 9 mm for a head
 
@@ -22,7 +23,9 @@ def find_mask(
     """Tell foreground from background: one connected region without holes.
 
     Where one constant value fills most of the image's faces and a good part of its inside (a
-    skull-stripped, defaced or zero-filled image), everything else is foreground. Otherwise Otsu's
+    skull-stripped, defaced or zero-filled image), whatever stands out from it by more than
+    0.5 % of the bright end is foreground: spline interpolation leaves a faint halo around a
+    stripped brain that is not part of it. Otherwise Otsu's
     threshold decides, and gaps narrower than a fifth of the foreground's radius (dark fluid, bone)
     are closed. The largest connected piece is kept and its holes are filled.
 
@@ -46,8 +49,8 @@ def find_mask(
         foreground = _closed(_largest_piece(data > threshold), spacing)
         origin = f"head found by Otsu's threshold ({threshold:.4g}), gaps closed"
     else:
-        foreground = data != background
-        origin = f"all voxels that differ from the constant background ({background:g})"
+        foreground = _stands_out(np.abs(data - np.float32(background)))
+        origin = f"all voxels that stand out from the constant background ({background:g})"
     return _without_holes(_largest_piece(foreground)), f"{origin}, largest piece, holes filled"
 
 
@@ -76,6 +79,12 @@ def otsu_threshold(data: NDArray[np.float32]) -> float:
     mean_above = (sum_below[-1] - sum_below[both]) / above[both]
     between = below[both] * above[both] * (mean_below - mean_above) ** 2
     return float(edges[1:][both][np.argmax(between)])
+
+
+def _stands_out(difference: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell where the distance from the background is more than a ripple."""
+    bright = np.percentile(difference[difference > 0], 99.5)
+    return np.asarray(difference > MIN_CONTRAST * bright)
 
 
 def _constant_background(data: NDArray[np.float32]) -> float | None:

@@ -66,6 +66,32 @@ def warp_image(
     return _by_slabs(slab_values, reference, np.empty(reference.shape, np.float32), threads)
 
 
+def warp_stack(
+    images: NDArray[np.float32], grid: Grid, reference: Grid, mapping: SpatialMap, *, threads: int = 1
+) -> NDArray[np.float32]:
+    """Pull several images that share a grid at once: :func:`warp_image` (linear) per channel.
+
+    The points are mapped once for all, which is where most of the time goes.
+
+    Parameters
+    ----------
+    images
+        ``(i, j, k, c)`` on ``grid``.
+
+    Returns
+    -------
+    NDArray[np.float32]
+        ``(i, j, k, c)`` on ``reference``.
+    """
+
+    def slab_values(points: NDArray[np.float64]) -> NDArray[np.float32]:
+        return linear(images, grid.to_index(mapping(points)))
+
+    return _by_slabs(
+        slab_values, reference, np.empty((*reference.shape, images.shape[3]), np.float32), threads
+    )
+
+
 def warp_labels(
     labels: Volume, reference: Grid, mapping: SpatialMap, *, threads: int = 1
 ) -> NDArray[np.integer[Any]]:

@@ -70,6 +70,17 @@ def test_constant_background_need_not_be_zero(head):
     np.testing.assert_array_equal(mask, truth)
 
 
+def test_the_halo_of_a_spline_is_no_foreground(head):
+    """A stripped brain that was resampled with cubic splines is ringed by faint non-zero values."""
+    data, truth = head
+    stripped = np.where(truth, np.maximum(data, 100), 0).astype(np.float32)
+    shifted = ndimage.shift(stripped, (0.4, 0.3, 0.2), order=3)
+    mask, _ = find_mask(np.maximum(shifted, 0), SPACING)
+    far = ~ndimage.binary_dilation(truth, iterations=4)
+    assert np.count_nonzero((shifted > 0) & far) > 0.2 * np.count_nonzero(far)
+    assert np.count_nonzero(mask & far) == 0
+
+
 def test_given_mask_and_its_origin_are_kept(scene):
     mask = np.zeros(scene.fixed.shape, bool)
     mask[4:20, 5:25, 3:15] = True

@@ -10,7 +10,13 @@ from scipy.ndimage import map_coordinates
 from bids_nodereg.geometry import Grid, isotropic_grid
 from bids_nodereg.imaging import resample
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
-from bids_nodereg.imaging.resample import jacobian_determinant, total_displacement, warp_image, warp_labels
+from bids_nodereg.imaging.resample import (
+    jacobian_determinant,
+    total_displacement,
+    warp_image,
+    warp_labels,
+    warp_stack,
+)
 
 IDENTITY = SpatialMap(np.eye(4))
 
@@ -30,6 +36,15 @@ def test_coinciding_voxels_of_another_grid_are_copied(scene):
     volume = replace(scene.moving_volume(), data=image, grid=source)
     warped = warp_image(volume, same, IDENTITY)
     np.testing.assert_array_equal(np.sort(warped.ravel()), np.sort(image.ravel()))
+
+
+def test_a_stack_is_its_images_one_by_one(scene):
+    mapping = scene.forward_map()
+    volumes = [replace(scene.moving_volume(), data=data) for data in (scene.image, scene.image[::-1].copy())]
+    stack = np.stack([volume.data for volume in volumes], axis=-1)
+    warped = warp_stack(stack, scene.moving, scene.fixed, mapping, threads=2)
+    for channel, volume in enumerate(volumes):
+        np.testing.assert_array_equal(warped[..., channel], warp_image(volume, scene.fixed, mapping))
 
 
 def test_linear_equals_scipy_inside(scene):

@@ -50,7 +50,8 @@ def test_a_rotation_field_turns_by_its_angle() -> None:
 
     end = integrate(field, as_positions(start), SolverSettings("rk4", 20)).flatten().numpy()
 
-    np.testing.assert_allclose(end, MIDDLE + [3 * np.cos(angle), 3 * np.sin(angle), 2], atol=1e-6)
+    turned = np.array([3 * np.cos(angle), 3 * np.sin(angle), 2])
+    np.testing.assert_allclose(end, MIDDLE + turned, atol=1e-6)
 
 
 @pytest.mark.parametrize(("scheme", "order"), [("euler", 1), ("heun", 2), ("rk4", 4)])
