@@ -69,26 +69,26 @@ def diffeomorphic_maps(velocity: Tensor, shape: Sequence[int], steps: int) -> Ma
     steps
         RK4 steps.
     """
-    folded_before, smoothed = 0, 0.0
-    for rounds in range(MOST_REPAIRS + 1):
-        forward, inverse = flow_on(velocity, shape, steps), flow_on(-velocity, shape, steps)
-        folds = folded_cells(forward) | folded_cells(inverse)
-        if rounds == 0:
-            folded_before = int(folds.sum())
-        if not folds.any():
-            break
-        velocity, fraction = _smooth_around(velocity, folds, widen=1 + rounds)
-        smoothed = max(smoothed, fraction)
-    else:
-        while folds.any():
+    forward, inverse, folds = _both_ways(velocity, shape, steps)
+    folded_before, rounds, smoothed = int(folds.sum()), 0, 0.0
+    while folds.any():
+        rounds += 1
+        if rounds <= MOST_REPAIRS:
+            velocity, fraction = _smooth_around(velocity, folds, widen=rounds)
+            smoothed = max(smoothed, fraction)
+        else:
             velocity = 0.9 * velocity
-            rounds += 1
-            forward, inverse = flow_on(velocity, shape, steps), flow_on(-velocity, shape, steps)
-            folds = folded_cells(forward) | folded_cells(inverse)
+        forward, inverse, folds = _both_ways(velocity, shape, steps)
     polished = fixed_point_inverse(forward, inverse, POLISH_ITERATIONS)
     if not folded_cells(polished).any():
         inverse = polished
     return Maps(forward, inverse, velocity, Repair(folded_before, rounds, smoothed))
+
+
+def _both_ways(velocity: Tensor, shape: Sequence[int], steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Forward and inverse displacement, and the cells that fold in either."""
+    forward, inverse = flow_on(velocity, shape, steps), flow_on(-velocity, shape, steps)
+    return forward, inverse, folded_cells(forward) | folded_cells(inverse)
 
 
 def flow_on(velocity: Tensor, shape: Sequence[int], steps: int) -> Tensor:

@@ -84,7 +84,7 @@ def clamped_image() -> Tensor:
     return image
 
 
-@pytest.mark.parametrize("gain", [1.0, 9.0])  # below and above a mean variance of 1 the clamp turns round
+@pytest.mark.parametrize("gain", [1.0, 4.0])  # below and above a mean variance of 1 the clamp turns round
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("settings", "channels"), list(zip(ALL, CHANNELS, strict=True)))
 def test_every_voxel_agrees_with_the_papers_formulas(
