@@ -41,9 +41,9 @@ def main() -> None:
         reference = flow(velocity, SolverSettings("rk4", 64))
         rows += [measure(velocity, reference, f"{sigma:g} / {largest:g}", *scheme) for scheme in SCHEMES]
     notes = [
-        "Field: standard deviation of its smoothing / largest velocity, in voxels. Errors in voxels, more than "
-        "4 voxels from the border. Folded: cells with one of ten determinants not positive; central: by central "
-        "differences.",
+        "Field: standard deviation of its smoothing / largest velocity, in voxels. Errors in voxels, more "
+        "than 4 voxels from the border. Folded: cells with one of ten determinants not positive; central: by "
+        "central differences.",
     ]
     write_results(arguments.out, "Integrating a velocity field", rows, notes)
 

@@ -11,7 +11,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,7 +20,6 @@ from common import ROOT, shared_data, write_results
 from bids_nodereg.app.inputs import Inputs
 from bids_nodereg.app.stages import deform, find_affine
 from bids_nodereg.config import PRESETS, Settings, overlay
-from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.maps import SpatialMap, forward_map
 from bids_nodereg.imaging.prepare import prepare, working_grid
 from bids_nodereg.imaging.resample import warp_labels
@@ -28,7 +27,11 @@ from bids_nodereg.imaging.volume import Volume, read_image, read_labels
 from bids_nodereg.quality.jacobian import jacobian_measures
 from bids_nodereg.quality.overlap import label_overlap
 
+if TYPE_CHECKING:
+    from bids_nodereg.geometry import Grid
+
 SUBJECTS = ("kirby113", "openms07")
+REGULARITY = ("SD log J", "smallest determinant", "folded voxels", "seconds")
 CPU = torch.device("cpu")
 
 
@@ -70,9 +73,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for case in cases:
         affine = {"variant": "affine only", "case": case.name, "Dice": case.dice(SpatialMap(case.affine))}
-        rows.append(
-            affine | dict.fromkeys(("SD log J", "smallest determinant", "folded voxels", "seconds"), "-")
-        )
+        rows.append(affine | dict.fromkeys(REGULARITY, "-"))
     for variant in ["", *arguments.variants]:
         rows += [measure(case, changed(settings, variant), variant or arguments.preset) for case in cases]
     notes = [

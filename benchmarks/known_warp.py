@@ -68,8 +68,8 @@ def main() -> None:
                 rows.append(row | {name: measures[key] for name, key in COLUMNS.items()})
     notes = [
         f"Real T1w and T2w of sub-{arguments.subject}; the T2w warped by a random diffeomorphism of at most "
-        f"{arguments.reach_mm:g} mm in the brain. Errors are in the brain mask; the inverse error is that of both "
-        "stored fields composed. Times on a shared machine: read them as orders of magnitude.",
+        f"{arguments.reach_mm:g} mm in the brain. Errors are in the brain mask; the inverse error is that of "
+        "both stored fields composed. Times on a shared machine: read them as orders of magnitude.",
     ]
     write_results(arguments.out, "A known warp on a real T2w", rows, notes)
 
