@@ -72,13 +72,14 @@ def main() -> None:
     cases = [make_case(settings, *SUBJECTS), make_case(settings, *reversed(SUBJECTS))]
     rows: list[dict[str, Any]] = []
     for case in cases:
-        affine = {"variant": "affine only", "case": case.name, "Dice": case.dice(SpatialMap(case.affine))}
-        rows.append(affine | dict.fromkeys(REGULARITY, "-"))
+        dice = case.dice(SpatialMap(case.affine))
+        row = {"variant": "affine only", "case": case.name, "Dice": dice}
+        rows.append(row | dict.fromkeys(REGULARITY, "-"))
     for variant in ["", *arguments.variants]:
         rows += [measure(case, changed(settings, variant), variant or arguments.preset) for case in cases]
     notes = [
-        f"Mean Dice over the 17 classes of seg-auto, {arguments.resolution_mm:g} mm. The labels are automatic: "
-        "differences below 0.01 mean nothing on two pairs.",
+        f"Mean Dice over the 17 classes of seg-auto, {arguments.resolution_mm:g} mm. The labels are "
+        "automatic: differences below 0.01 mean nothing on two pairs.",
     ]
     write_results(arguments.out, "Between two people, T1w to T2w", rows, notes)
 

@@ -45,6 +45,8 @@ def judge(pair: Pair, inputs: Inputs, solution: Solution, truth: Path | None, th
     if truth is not None:
         arrays = replace(arrays, truth_mm=_true_displacement(truth, solution))
     measures = measure_pair(arrays)
+    if solution.distances is not None:
+        measures["mind_distance_before"], measures["mind_distance_after"] = solution.distances
     before, after = _label_overlaps(pair, inputs, solution, threads)
     if after:
         measures.update(overlap_measures(before, "before"))

@@ -43,6 +43,8 @@ class Solution:
         Total maps: fixed points to moving points, and back.
     repair
         What was done against folds; None where nothing was deformed.
+    distances
+        Descriptor distance by the affine alone and by the whole map; None where nothing was deformed.
     """
 
     grid: Grid
@@ -50,6 +52,7 @@ class Solution:
     forward: SpatialMap
     inverse: SpatialMap
     repair: Repair | None = None
+    distances: tuple[float, float] | None = None
 
 
 def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep) -> Solution:
@@ -76,7 +79,14 @@ def deform(
     found = register(pair, settings.registration, on_step)
     forward = DisplacementField(grid, _to_world(found.forward, grid))
     inverse = DisplacementField(grid, _to_world(found.inverse, grid))
-    return Solution(grid, affine, forward_map(affine, forward), inverse_map(affine, inverse), found.repair)
+    return Solution(
+        grid=grid,
+        affine=affine,
+        forward=forward_map(affine, forward),
+        inverse=inverse_map(affine, inverse),
+        repair=found.repair,
+        distances=(found.distance_before, found.distance_after),
+    )
 
 
 def find_affine(

@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from bids_nodereg.registration.diffeomorphism import Repair, diffeomorphic_maps
-from bids_nodereg.registration.optimise import ImagePair, Step, optimise
+from bids_nodereg.registration.optimise import ImagePair, Step, optimise, similarity_of
+from bids_nodereg.registration.warp import resize_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from bids_nodereg.registration.settings import RegistrationSettings
+    from bids_nodereg.registration.settings import DescriptorSettings, RegistrationSettings
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Registration:
         One record per iteration.
     repair
         What had to be done against folds.
+    distance_before, distance_after
+        Descriptor distance at half the working resolution, without and with the forward map. It is
+        what was optimised, so it tells that the optimisation worked, not that the result is right.
     """
 
     forward: Tensor
@@ -39,6 +45,8 @@ class Registration:
     velocity: Tensor
     history: tuple[Step, ...]
     repair: Repair
+    distance_before: float
+    distance_after: float
 
 
 def register(
@@ -65,4 +73,15 @@ def register(
 
     velocity = optimise(pair, settings, record)
     maps = diffeomorphic_maps(velocity, pair.fixed.shape[2:], settings.final_steps)
-    return Registration(maps.forward, maps.inverse, maps.velocity, tuple(history), maps.repair)
+    before, after = _distances(pair, maps.forward, settings.descriptor)
+    return Registration(maps.forward, maps.inverse, maps.velocity, tuple(history), maps.repair, before, after)
+
+
+def _distances(pair: ImagePair, forward: Tensor, descriptor: DescriptorSettings) -> tuple[float, float]:
+    """Descriptor distance without and with a displacement, at half the resolution."""
+    coarse = pair.shrunk(2)
+    shape = coarse.fixed.shape[2:]
+    distance = similarity_of(coarse, descriptor)
+    with torch.no_grad():
+        after = resize_vectors(forward, shape)
+        return float(distance(torch.zeros_like(after))), float(distance(after))

@@ -60,7 +60,7 @@ def test_displacements_in_voxels_become_millimetres_along_the_worlds_axes(config
         forward, inverse = (
             torch.tensor(step).view(1, 3, 1, 1, 1).expand(1, 3, *shape) for step in steps.values()
         )
-        return Registration(forward, inverse, forward, (), None)
+        return Registration(forward, inverse, forward, (), None, 1.0, 0.5)
 
     monkeypatch.setattr(stages, "find_affine", lambda *rest: np.eye(4))
     monkeypatch.setattr(stages, "register", register)
@@ -80,7 +80,7 @@ def test_the_pair_for_registration_lies_on_the_fixed_grid(config, inputs, monkey
     def register(pair, *rest):
         seen["pair"] = pair
         zero = torch.zeros(1, 3, *pair.fixed.shape[2:])
-        return Registration(zero, zero, zero, (), None)
+        return Registration(zero, zero, zero, (), None, 1.0, 0.5)
 
     monkeypatch.setattr(stages, "find_affine", lambda *rest: phantom.truth().affine)
     monkeypatch.setattr(stages, "register", register)
