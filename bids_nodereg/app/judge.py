@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
@@ -108,6 +109,7 @@ def _label_overlaps(
     ]
     if not shared:
         return (), ()
+    names = _label_names(shared[0][0].lookup)
     fixed, moving = (read_labels(label_map.path) for label_map in shared[0])
     grid = inputs.fixed.volume.grid
     if not fixed.grid.is_close(grid):
@@ -115,7 +117,17 @@ def _label_overlaps(
             fixed, data=warp_labels(fixed, grid, SpatialMap(np.eye(4)), threads=threads), grid=grid
         )
     before, after = (
-        label_overlap(fixed.data, warp_labels(moving, grid, mapping, threads=threads), grid.spacing)
+        label_overlap(fixed.data, warp_labels(moving, grid, mapping, threads=threads), grid.spacing, names)
         for mapping in (SpatialMap(solution.affine), solution.forward)
     )
     return before, after
+
+
+def _label_names(lookup: Path | None) -> dict[int, str]:
+    """Names of the labels from the BIDS look-up table, columns ``index`` and ``name``; none without one."""
+    if lookup is None:
+        return {}
+    table = pd.read_csv(lookup, sep="\t", encoding="utf-8-sig")
+    if not {"index", "name"} <= set(table.columns):
+        return {}
+    return {int(code): str(name) for code, name in zip(table["index"], table["name"], strict=True)}
