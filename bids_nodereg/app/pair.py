@@ -17,16 +17,15 @@ from bids_nodereg.files import remove
 from bids_nodereg.quality.verdict import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from bids_nodereg.app.device import Hardware
     from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.progress import Progress
     from bids_nodereg.config import Settings
     from bids_nodereg.registration.optimise import Step
 
 
 def register_pair(
-    job: Job, settings: Settings, hardware: Hardware, run_id: str, on_step: Callable[[Step], None]
+    job: Job, settings: Settings, hardware: Hardware, run_id: str, progress: Progress
 ) -> Status:
     """Read, prepare, align, deform, measure, write and draw one pair.
 
@@ -41,21 +40,24 @@ def register_pair(
 
     def heard(step: Step) -> None:
         history.append(step)
-        on_step(step)
+        progress.step(step)
 
     # The quality file goes too: the group level must not list a result that is being replaced.
     remove(job.outputs.forward_json)
     remove(job.outputs.qc_json)
     remove(report_data(job))
+    progress.stage("reading and preparing")
     identity = fingerprint(job, settings)
     inputs = read_inputs(job.pair)
     solving = time.perf_counter()
     solution = solve(inputs, settings, hardware.device, heard)
     solved = time.perf_counter()
 
+    progress.stage("writing transforms and images")
     work = Work(job, inputs, solution, settings, hardware.threads)
     write_transforms(work)
     write_images(work)
+    progress.stage("measuring")
     judged = judge(job.pair, inputs, solution, job.truth, hardware.threads)
     judged.measures.update(
         time_registration_s=solved - solving,
@@ -71,6 +73,7 @@ def register_pair(
         "Registration": f"{solved - solving:.1f} s",
         "Peak memory": f"{peak_memory_mb():.0f} MiB",
     }
+    progress.stage("drawing the report")
     present_pair(work, judged, outcome, history, provenance)
     details = {
         **identity,

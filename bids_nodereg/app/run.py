@@ -112,7 +112,7 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
             LOG.info("    already done")
             return Status(name, subject, "already done")
         LOG.debug("    to do: %s", reason)
-        status = register_pair(job, config.settings, run.hardware, run.run_id, progress.step)
+        status = register_pair(job, config.settings, run.hardware, run.run_id, progress)
     except NodeRegError as error:
         LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
         return Status(name, subject, "failed", time.perf_counter() - began, "", str(error), error.exit_code)
