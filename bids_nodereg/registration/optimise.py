@@ -57,15 +57,17 @@ class ImagePair:
     def shrunk(self, shrink: int) -> ImagePair:
         """The pair on a coarser lattice over the same extent."""
         return ImagePair(
-            *(downsample(image, shrink) for image in (self.fixed, self.moving)),
-            *(
-                (downsample(mask, shrink) > 0.5).to(mask.dtype)
-                for mask in (self.fixed_mask, self.moving_mask)
-            ),
+            downsample(self.fixed, shrink),
+            downsample(self.moving, shrink),
+            _shrunk_mask(self.fixed_mask, shrink),
+            _shrunk_mask(self.moving_mask, shrink),
         )
 
 
-Similarity = "Callable[[Tensor], Tensor]"
+def _shrunk_mask(mask: Tensor, shrink: int) -> Tensor:
+    """Mask on a coarser lattice; one thinner than a coarse voxel keeps its densest part."""
+    share = downsample(mask, shrink)
+    return (share > 0.5 * share.amax().clamp(max=1)).to(mask.dtype)
 
 
 def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]) -> Tensor:
