@@ -55,7 +55,7 @@ class DigitalDiffeomorphism:
     @property
     def folded(self) -> Mask:
         """``(i, j, k)``, voxels at which the map is not a digital diffeomorphism."""
-        return self.smallest <= 0
+        return np.asarray(~(self.smallest > 0))  # so that a number that is none counts as folded
 
 
 def jacobian_determinant(displacement_mm: NDArray[np.floating], affine: NDArray[np.floating]) -> Floats:

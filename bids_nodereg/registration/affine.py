@@ -289,6 +289,8 @@ def _adam(
         value = float(loss.detach())
         if value < best.loss:
             best = _Found(parameters.detach().clone(), value)
+        if not math.isfinite(value):
+            break
         listener(iteration + 1, iterations, value, time.perf_counter() - began)
         optimiser.zero_grad()
         loss.backward()
@@ -296,6 +298,9 @@ def _adam(
             parameters.grad[free:] = 0
         optimiser.step()
         schedule.step()
+    if not math.isfinite(best.loss):
+        msg = "the distance of the images was not finite at the start of the affine registration"
+        raise FloatingPointError(msg)
     return best
 
 

@@ -110,7 +110,7 @@ def folded_cells(displacement: Tensor) -> Tensor:
             corner_determinants(slab).amin(1, keepdim=True),
             tetrahedron_determinants(slab).amin(1, keepdim=True),
         )
-        rows.append(least <= 0)
+        rows.append(~(least > 0))  # so that a number that is none counts as folded
     return torch.cat(rows, 2)
 
 

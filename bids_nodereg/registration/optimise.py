@@ -86,19 +86,31 @@ def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[
     -------
     Tensor
         ``v`` on the lattice of the last level, ``1 3 i j k`` in voxels of that lattice.
+
+    Raises
+    ------
+    FloatingPointError
+        If the objective is not a finite number from the start of a level: the input is not, or the
+        masks are empty. Where it becomes so later, the level's best field so far is kept.
     """
-    working_shape = pair.fixed.shape[2:]
-    torch.manual_seed(settings.seed)
-    velocity: Tensor | None = None
-    for number, level in enumerate(settings.levels):
-        lattice_shape = velocity_lattice(working_shape, level, settings.velocity.lattice)
-        base = pair.fixed.new_zeros(1, 3, *lattice_shape)
-        if velocity is not None:
-            base = resize_vectors(velocity, lattice_shape)
-        velocity = _optimise_level(pair.shrunk(level.shrink), base, number, settings, on_step)
-    if velocity is None:
+    if not settings.levels:
         msg = "optimise: settings.levels is empty, expected one level or more"
         raise ValueError(msg)
+    with torch.random.fork_rng():  # the caller's random numbers stay as they are
+        torch.manual_seed(settings.seed)
+        return _coarse_to_fine(pair, settings, on_step)
+
+
+def _coarse_to_fine(
+    pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]
+) -> Tensor:
+    """Each level starts from the velocity of the one before."""
+    working_shape = pair.fixed.shape[2:]
+    velocity = pair.fixed.new_zeros(1, 3, 2, 2, 2)
+    for number, level in enumerate(settings.levels):
+        lattice_shape = velocity_lattice(working_shape, level, settings.velocity.lattice)
+        base = resize_vectors(velocity, lattice_shape)
+        velocity = _optimise_level(pair.shrunk(level.shrink), base, number, settings, on_step)
     return velocity
 
 
@@ -135,12 +147,22 @@ def _optimise_level(
         if losses[-1] < best_loss:
             best_loss, best = losses[-1], velocity.detach()
         on_step(_step_record(number, iteration, settings, terms, time.perf_counter() - started))
-        if not math.isfinite(losses[-1]) or has_converged(losses, settings):
+        if not math.isfinite(losses[-1]):
+            _refuse_if_never_finite(best_loss, number)
+            break
+        if has_converged(losses, settings):
             break
         optimiser.zero_grad()
         terms.loss.backward()
         optimiser.step()
     return best
+
+
+def _refuse_if_never_finite(best_loss: float, number: int) -> None:
+    """Tell a level that has no result from one that went too far and falls back to its best field."""
+    if not math.isfinite(best_loss):
+        msg = f"the objective was not finite at the first iteration of level {number + 1}"
+        raise FloatingPointError(msg)
 
 
 def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> Callable[[Tensor], Tensor]:
@@ -167,7 +189,7 @@ def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> Callable[[Te
 def has_converged(losses: Sequence[float], settings: RegistrationSettings) -> bool:
     """Whether the last window of losses is not smaller than the one before by the tolerance."""
     window = settings.convergence_window
-    if len(losses) < 2 * window:
+    if settings.convergence_tolerance == 0 or len(losses) < 2 * window:
         return False
     before, last = sum(losses[-2 * window : -window]), sum(losses[-window:])
     return before - last < settings.convergence_tolerance * abs(before)

@@ -107,7 +107,7 @@ class RegistrationSettings:
     learning_rate: float = 1e-2
     convergence_tolerance: float = 1e-3
     """A level ends early when the mean loss of the last `convergence_window` iterations is not
-    smaller than that of the window before by this fraction."""
+    smaller than that of the window before by this fraction; 0 does all iterations."""
     convergence_window: int = 8
     final_steps: int = 4
     """RK4 steps of the final maps, forward and inverse, at full resolution."""

@@ -189,3 +189,9 @@ def test_noise_alone_folds_and_is_repaired() -> None:
     assert maps.repair.folded_before > 100
     assert not folded_cells(maps.forward).any()
     assert not folded_cells(maps.inverse).any()
+
+
+def test_a_number_that_is_none_counts_as_folded() -> None:
+    displacement = torch.zeros(1, 3, 9, 8, 7)
+    displacement[0, 0, 4, 4, 4] = float("nan")
+    assert folded_cells(displacement).any()

@@ -217,14 +217,30 @@ def test_outside_the_fixed_mask_nothing_counts() -> None:
         assert float(at(changed)) == float(at(truth))
 
 
-def test_a_loss_that_is_not_finite_ends_the_level_without_spoiling_the_result() -> None:
+def test_a_loss_that_is_never_finite_is_no_result() -> None:
     pair, _ = known_pair()
     broken = replace(pair, moving=torch.full_like(pair.moving, math.nan))
 
-    result = register(broken, replace(SHORT, levels=(Level(1, 5),)))
+    with pytest.raises(FloatingPointError, match="level 1"):
+        register(broken, replace(SHORT, levels=(Level(1, 5),)))
 
-    assert len(result.history) == 1
-    assert not result.forward.any()
+
+def test_a_level_that_diverges_keeps_its_best_field() -> None:
+    pair, _ = known_pair()
+    wild = replace(SHORT, levels=(Level(2, 12),), learning_rate=1e30)
+
+    result = register(pair, wild)
+
+    assert len(result.history) < 12
+    assert torch.isfinite(result.forward).all()
+
+
+def test_registering_leaves_the_callers_random_numbers_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    register(known_pair()[0], replace(SHORT, levels=(Level(2, 1),)))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_an_identical_pair_stays_at_rest() -> None:
@@ -245,6 +261,7 @@ def test_convergence_compares_two_windows_of_losses() -> None:
     assert not has_converged([5.0, 1.0, 1.0, 1.0, 0.98, 0.98, 0.98], settings)
     assert has_converged([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], settings)  # rising
     assert not has_converged([-1.0] * 3 + [-1.1] * 3, settings)
+    assert not has_converged([1.0] * 60, replace(settings, convergence_tolerance=0.0))  # all iterations
 
 
 def test_a_level_ends_early_once_nothing_is_gained() -> None:
