@@ -33,7 +33,7 @@ def machine() -> dict[str, str]:
     words = {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
         "processor": _processor(),
-        "cores": str(len(os.sched_getaffinity(0))),
+        "cores": str(os.cpu_count()),
         "torch": torch.__version__,
         "nodereg": __version__,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +22,15 @@ from bids_nodereg.config import (
     overlay,
     read_settings,
 )
-from bids_nodereg.errors import NodeRegError, UsageError
+from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 RULES = ("within-session", "longitudinal")
+SQUARINGS = 7
+"""Of ``--solver squaring`` without ``--steps``; more gain nothing, see docs/results/integration-error.md."""
+
 USAGE_CODE = UsageError.exit_code
 
 
@@ -40,7 +44,14 @@ class _Parser(argparse.ArgumentParser):
 
 def entry_point() -> int:
     """Run the program with the arguments of the process; returns the exit code."""
+    for number in (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
+        signal.signal(number, _interrupt)  # a scheduler's way to say that time is up
     return main(sys.argv[1:])
+
+
+def _interrupt(number: int, _frame: object) -> None:
+    """End as Ctrl-C does: what is done stays done, the pair at work is left for the next run."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,9 +62,10 @@ def main(argv: Sequence[str]) -> int:
     except NodeRegError as error:
         sys.stderr.write(f"nodereg: error: {error}\n")
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("nodereg: interrupted; run the same command again to go on.\n")
-        return 75
+    except KeyboardInterrupt as interrupt:
+        name = str(interrupt) or "Ctrl-C"
+        sys.stderr.write(f"nodereg: interrupted by {name}; run the same command again to go on.\n")
+        return TemporaryError.exit_code
 
 
 def parse(argv: Sequence[str]) -> RunConfig:
@@ -115,6 +127,8 @@ def _settings(options: argparse.Namespace) -> Settings:
         value = getattr(options, name)
         if value is not None:
             _put(changes, path, value)
+    if options.solver == "squaring" and options.steps is None:
+        _put(changes, _SHORTCUTS["steps"], SQUARINGS)
     if options.iterations is not None:
         levels = settings.registration.levels
         if len(options.iterations) != len(levels):
@@ -294,7 +308,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=tuple(PRESETS),
         default="default",
-        help="default; fast: 2 mm; paper: Rodriguez-Sanz & Hernandez 2025, slow and may fold",
+        help="default; fast: 2 mm; paper: after Rodriguez-Sanz & Hernandez 2025, slow",
     )
     _flag(
         group,

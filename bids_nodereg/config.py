@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping  # noqa: TC003 - cattrs reads the annotations at run time
+from collections.abc import Mapping, Sequence  # noqa: TC003 - cattrs reads the annotations at run time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -39,7 +39,8 @@ class Settings:
     working_resolution_mm: float = 1.0
     """Voxel size of the isotropic working grid; coarser where the fixed image has no edge this fine."""
     margin_mm: float = 10.0
-    """Room around the fixed mask on the working grid; the displacement falls to zero in it."""
+    """Least room around the fixed mask on the working grid. The displacement falls to zero in the outer
+    eight voxels, so on a coarse grid the room is those eight voxels."""
     interpolation: Literal["linear", "cubic"] = "linear"
     """Of the warped image; the transforms do not depend on it."""
     affine: AffineSettings = field(default_factory=AffineSettings)
@@ -211,12 +212,14 @@ def check_settings(settings: Settings) -> None:
         If a length, a count or a weight is out of its range; all such are named.
     """
     registration, affine = settings.registration, settings.affine
+    descriptor, velocity, solver = registration.descriptor, registration.velocity, registration.solver
     weights, counts = registration.weights, [level.iterations for level in registration.levels]
     right = {
         "working_resolution_mm is above 0": 0 < settings.working_resolution_mm < math.inf,
         "margin_mm is 0 or more": 0 <= settings.margin_mm < math.inf,
         "affine.spacings_mm has two values or more, all above 0": len(affine.spacings_mm) >= 2
         and all(0 < value < math.inf for value in affine.spacings_mm),
+        "affine.spacings_mm are whole multiples of the last one": _are_multiples(affine.spacings_mm),
         "affine.iterations has one value for each of spacings_mm, all 1 or more": len(affine.iterations)
         == len(affine.spacings_mm)
         and all(value >= 1 for value in affine.iterations),
@@ -225,10 +228,28 @@ def check_settings(settings: Settings) -> None:
         "registration.levels has one level or more": bool(registration.levels),
         "shrink is 1 or more": all(level.shrink >= 1 for level in registration.levels),
         "iterations are 0 or more": all(count >= 0 for count in counts),
-        "solver.steps is 1 or more": registration.solver.steps >= 1,
+        "solver.steps is 1 or more": solver.steps >= 1,
+        "solver.steps is 4 or more squarings for the scheme squaring": solver.scheme != "squaring"
+        or solver.steps >= 4,
+        "solver.gradient is not adjoint for the scheme squaring": solver.scheme != "squaring"
+        or solver.gradient != "adjoint",
+        "descriptor.offset is 1 or more": descriptor.offset >= 1,
+        "descriptor.patch_radius and search_radius are 0 or more": min(
+            descriptor.patch_radius, descriptor.search_radius
+        )
+        >= 0,
+        "descriptor.patch_sigma is above 0": 0 < descriptor.patch_sigma < math.inf,
+        "velocity.channels, bottleneck and latent_shrink are 1 or more": min(
+            velocity.channels, velocity.bottleneck, velocity.latent_shrink
+        )
+        >= 1,
+        "velocity.smoothing_sigma is 0 or more": 0 <= velocity.smoothing_sigma < math.inf,
+        "convergence_window is 1 or more": registration.convergence_window >= 1,
+        "convergence_tolerance is 0 or more": 0 <= registration.convergence_tolerance < math.inf,
+        "weights.folding_epsilon is below 1": weights.folding_epsilon < 1,
         "final_steps is 1 or more": registration.final_steps >= 1,
         "learning_rate is above 0": 0 < registration.learning_rate < math.inf,
-        "velocity.lattice is 1 or more": registration.velocity.lattice >= 1,
+        "velocity.lattice is 1 or more": velocity.lattice >= 1,
         "weights are 0 or more": all(
             0 <= value < math.inf for value in (weights.folding, weights.gradient, weights.magnitude)
         ),
@@ -237,6 +258,12 @@ def check_settings(settings: Settings) -> None:
     if wrong:
         msg = f"settings: this does not hold: {'; '.join(wrong)}. Check the options and --config."
         raise UsageError(msg)
+
+
+def _are_multiples(spacings: Sequence[float]) -> bool:
+    """Whether each spacing is a whole multiple of the last; the pyramid shrinks by whole numbers."""
+    ratios = [value / spacings[-1] for value in spacings if spacings[-1] > 0]
+    return all(math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-6 for ratio in ratios)
 
 
 def _exactly(value: object, kind: type) -> object:

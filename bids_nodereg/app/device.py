@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,20 @@ class Hardware:
     note: str = ""
 
 
+def peak_device_memory_mib(hardware: Hardware) -> float | None:
+    """Largest memory that torch has held on the GPU so far; None on a CPU."""
+    if hardware.device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(hardware.device) / (1 << 20)
+
+
+def _available_cores() -> int:
+    """Cores this process may use; not every system tells that, and then all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def choose_hardware(resources: Resources) -> Hardware:
     """Find the device that was asked for and set the thread counts of torch and numba.
 
@@ -45,7 +60,7 @@ def choose_hardware(resources: Resources) -> Hardware:
     UsageError
         If a CUDA device was asked for and is not there, or the name is unknown.
     """
-    threads = resources.omp_nthreads or len(os.sched_getaffinity(0))
+    threads = resources.omp_nthreads or _available_cores()
     torch.set_num_threads(threads)
     # numba sets this attribute of its configuration when it starts.
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
@@ -56,7 +71,7 @@ def choose_hardware(resources: Resources) -> Hardware:
     name = "cuda" if resources.device == "auto" else resources.device
     if (
         not there
-        or torch.device(name).type != "cuda"
+        or not re.fullmatch(r"cuda(:\d+)?", name)
         or (torch.device(name).index or 0) >= torch.cuda.device_count()
     ):
         msg = (

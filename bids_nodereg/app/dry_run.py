@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def dry_run(config: RunConfig, console: Console) -> int:
-    """Print the table of candidates, or the same as JSON, to standard output.
+    """Print the table of candidates and of files left out, or the same as JSON, to standard output.
 
     Raises
     ------
@@ -25,11 +25,12 @@ def dry_run(config: RunConfig, console: Console) -> int:
     dataset = open_input(config)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
     candidates = [candidate for participant in participants for candidate in participant.candidates]
+    left_out = [left for participant in participants for left in participant.left_out]
     if config.json_output:
-        text = json.dumps(candidates_as_json(candidates), indent=2, ensure_ascii=False)
+        text = json.dumps(candidates_as_json(candidates, left_out), indent=2, ensure_ascii=False)
     else:
         count = sum(len(participant.jobs) for participant in participants)
-        text = f"{candidate_table(candidates)}\n{count} pair(s) to register.\n"
+        text = f"{candidate_table(candidates, left_out)}\n{count} pair(s) to register.\n"
     console.file.write(text + "\n")
     refuse_nothing(config, participants)
     return 0

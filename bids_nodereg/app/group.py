@@ -39,7 +39,7 @@ def run_group(config: RunConfig) -> int:
     if not files:
         msg = f"{config.output_dir}: no *_qc.json here. Run the participant level into this folder first."
         raise MissingInputError(msg)
-    table = pd.DataFrame([_row(path) for path in files])
+    table = pd.DataFrame([row for row in map(_row, files) if row is not None])
     columns = [*FIRST_COLUMNS, *(key for key in DICTIONARY if key in table)]
     text = table[columns].to_csv(
         sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
@@ -50,15 +50,19 @@ def run_group(config: RunConfig) -> int:
     return 0
 
 
-def _row(path: Path) -> Mapping[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    subject = path.name.split("_")[0]
-    return {
-        "pair": path.name.removesuffix("_mode-image_qc.json"),
-        "participant_id": subject,
-        "verdict": content["Verdict"],
-        **content["Measures"],
-    }
+def _row(path: Path) -> Mapping[str, Any] | None:
+    """One pair; a file that cannot be read is left out with a warning."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "pair": path.name.removesuffix("_mode-image_qc.json"),
+            "participant_id": path.name.split("_")[0],
+            "verdict": content["Verdict"],
+            **content["Measures"],
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        LOG.warning("%s cannot be read (%s): left out. Register that pair again with --force.", path, error)
+        return None
 
 
 def _column_descriptions(columns: list[str]) -> dict[str, Any]:

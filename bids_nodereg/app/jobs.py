@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bids_nodereg.bids.candidates import no_pair_message
 from bids_nodereg.bids.dataset import open_dataset
 from bids_nodereg.bids.derivatives import all_outputs
 from bids_nodereg.bids.filters import Filters, read_filters
+from bids_nodereg.bids.names import natural_key
+from bids_nodereg.bids.owner import owner_on_disk
 from bids_nodereg.bids.pairs import RULES, RuleOptions, pairs_of, with_derivatives
 from bids_nodereg.bids.pairs_file import read_pairs_file
 from bids_nodereg.errors import MissingInputError, NothingSelectedError
@@ -17,10 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from bids_nodereg.bids.dataset import Dataset
+    from bids_nodereg.bids.dataset import Dataset, LeftOut
     from bids_nodereg.bids.derivatives import Outputs
     from bids_nodereg.bids.pairs import Candidate, Pair
     from bids_nodereg.config import RunConfig
+
+LOG = logging.getLogger("nodereg")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Participant:
     jobs: tuple[Job, ...]
     message: str
     """Why there is no pair; empty when there is one."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Anatomical files that no rule was shown."""
 
 
 def open_input(config: RunConfig) -> Dataset:
@@ -59,13 +66,20 @@ def open_input(config: RunConfig) -> Dataset:
 def chosen_participants(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     """Participants of this run: those asked for, and of them the part of the shard.
 
+    Without labels, those are the folders of the data set and who moves in the pairs file: its images
+    may be of a derivative data set that has more participants.
+
     Raises
     ------
     NothingSelectedError
         If the shard is empty.
     """
-    everyone = dataset.participants(config.selection.participant_label)
-    part, parts = config.selection.shard
+    selection = config.selection
+    everyone = dataset.participants(selection.participant_label)
+    if selection.pairs_file is not None and not selection.participant_label:
+        rows = read_pairs_file(selection.pairs_file, dataset)
+        everyone = tuple(sorted({*everyone, *(row.moving.subject for row in rows)}, key=natural_key))
+    part, parts = selection.shard
     mine = everyone[part - 1 :: parts]
     if not mine:
         msg = f"--shard {part}/{parts}: nothing left of {len(everyone)} participant(s). Use fewer shards."
@@ -80,17 +94,18 @@ def find_jobs(config: RunConfig, dataset: Dataset, subjects: Sequence[str]) -> I
     """
     selection = config.selection
     filters = read_filters(selection.bids_filter_file) if selection.bids_filter_file else Filters()
+    for note in filters.notes:
+        LOG.warning(note)
     if selection.pairs_file is not None:
         rows = read_pairs_file(selection.pairs_file, dataset)
-        for subject in subjects:
-            own = [row for row in rows if row.moving.subject == subject]
-            yield _participant(config, dataset, subject, own, "the pairs file has no usable row for it")
+        yield from _of_pairs_file(config, dataset, subjects, rows)
         return
     options = RuleOptions(selection.fixed_suffix, selection.moving_suffix, selection.all_pairs)
     for subject in subjects:
         found = dataset.select(subject, selection.session_label, filters)
         candidates = [row for rule in selection.pairs for row in RULES[rule](found.images, options)]
-        yield _participant(config, dataset, subject, candidates, no_pair_message(subject, found))
+        participant = _participant(config, dataset, subject, candidates, no_pair_message(subject, found))
+        yield replace(participant, left_out=found.left_out)
 
 
 def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> None:
@@ -119,12 +134,33 @@ def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> No
     raise error(msg)
 
 
+def _of_pairs_file(
+    config: RunConfig, dataset: Dataset, subjects: Sequence[str], rows: Sequence[Candidate]
+) -> Iterator[Participant]:
+    """Share the rows out; one that --participant-label cannot name is shown, but not taken."""
+    for subject in subjects:
+        own = [row for row in rows if row.moving.subject == subject]
+        yield _participant(config, dataset, subject, own, "the pairs file has no usable row for it")
+    if not config.selection.participant_label:
+        return
+    known = {*subjects, *dataset.subjects()}
+    for subject in dict.fromkeys(row.moving.subject for row in rows if row.moving.subject not in known):
+        reason = f"sub-{subject} has no folder in {dataset.root}, so --participant-label leaves it out"
+        own = [
+            replace(row, pair=None, reason=reason if row.taken else row.reason)
+            for row in rows
+            if row.moving.subject == subject
+        ]
+        yield _participant(config, dataset, subject, own, f"{reason}. Run without the option.")
+
+
 def _participant(
     config: RunConfig, dataset: Dataset, subject: str, candidates: Sequence[Candidate], message: str
 ) -> Participant:
     pairs = [with_derivatives(pair, dataset) for pair in pairs_of(candidates)]
+    outputs = all_outputs(pairs, config.output_dir, owner_on_disk)
     jobs = tuple(
-        Job(pair, outputs, dataset.truth(pair.fixed, pair.moving))
-        for pair, outputs in zip(pairs, all_outputs(pairs, config.output_dir), strict=True)
+        Job(pair, out, dataset.truth(pair.fixed, pair.moving))
+        for pair, out in zip(pairs, outputs, strict=True)
     )
     return Participant(subject, tuple(candidates), jobs, "" if jobs else message)

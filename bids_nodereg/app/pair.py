@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from bids_nodereg.app.device import peak_device_memory_mib
 from bids_nodereg.app.inputs import read_inputs
 from bids_nodereg.app.judge import judge
 from bids_nodereg.app.present import present_pair
-from bids_nodereg.app.provenance import peak_memory_mb, software
+from bids_nodereg.app.provenance import peak_memory_mib, software
 from bids_nodereg.app.stages import solve
 from bids_nodereg.app.status import Status, fingerprint, report_data
 from bids_nodereg.app.write import Work, write_images, write_quality, write_sidecars, write_transforms
@@ -62,7 +63,8 @@ def register_pair(
     judged.measures.update(
         time_registration_s=solved - solving,
         time_total_s=time.perf_counter() - began,
-        memory_peak_mib=peak_memory_mb(),
+        memory_peak_mib=peak_memory_mib(),
+        memory_peak_device_mib=peak_device_memory_mib(hardware),
     )
     outcome = verdict(judged.measures)
     write_quality(job.outputs.qc_json, judged.measures, outcome)
@@ -71,7 +73,7 @@ def register_pair(
         "Device": hardware.name,
         **{name: str(version) for name, version in software().items()},
         "Registration": f"{solved - solving:.1f} s",
-        "Peak memory": f"{peak_memory_mb():.0f} MiB",
+        "Peak memory": f"{peak_memory_mib():.0f} MiB",
     }
     progress.stage("drawing the report")
     present_pair(work, judged, outcome, history, provenance)
@@ -84,7 +86,7 @@ def register_pair(
         "RunID": run_id,
         "Verdict": outcome.status,
         "SecondsRegistration": round(solved - solving, 2),
-        "PeakMemoryMiB": round(peak_memory_mb()),
+        "PeakMemoryMiB": round(peak_memory_mib()),
         "FixedMask": inputs.fixed.mask_origin,
         "MovingMask": inputs.moving.mask_origin,
         "HeaderNotes": [*inputs.fixed.volume.notes, *inputs.moving.volume.notes],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -26,6 +27,7 @@ from bids_nodereg.quality.report import render_subject
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.app.judge import Judgement
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.quality.verdict import Verdict
     from bids_nodereg.registration.optimise import Step
+    from bids_nodereg.registration.settings import LossWeights
+
+LOG = logging.getLogger("nodereg")
 
 VELOCITY_WORDS = {
     "decoder": "a latent grid and a convolutional decoder",
@@ -82,11 +87,20 @@ def write_report(
     ]
     # Pairs of earlier runs stay on the page: another session or another pairs file must not remove them.
     kept = sorted(jobs[0].outputs.figures_dir.glob(f"*{REPORT_DATA}"))
-    pairs = [from_json(json.loads(path.read_text(encoding="utf-8"))) for path in kept]
+    pairs = [pair for pair in map(_kept_pair, kept) if pair is not None]
     if pairs or failed:
         page = jobs[0].outputs.report_html
         facts = methods_facts(settings, [job.pair.fixed for job in jobs], [job.pair.moving for job in jobs])
         render_subject(f"sub-{subject}", pairs, page, facts=facts, failed=failed, run=run_id)
+
+
+def _kept_pair(path: Path) -> PairReport | None:
+    """Section of an earlier pair; one that is damaged or of another version is left out with a warning."""
+    try:
+        return from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        LOG.warning("%s cannot be shown (%s): register that pair again with --force.", path, error)
+        return None
 
 
 def methods_facts(settings: Settings, fixed: Sequence[Image], moving: Sequence[Image]) -> MethodsFacts:
@@ -106,8 +120,18 @@ def methods_facts(settings: Settings, fixed: Sequence[Image], moving: Sequence[I
         iterations=tuple(level.iterations for level in registration.levels),
         spacing_mm=settings.working_resolution_mm,
         folding_epsilon=registration.weights.folding_epsilon,
+        penalties=_penalties(registration.weights),
         software=software(),
     )
+
+
+def _penalties(weights: LossWeights) -> tuple[str, ...]:
+    """What the weights above zero penalise, in words."""
+    words = {
+        f"the gradient of the {weights.gradient_of}": weights.gradient,
+        "the magnitude of the velocity": weights.magnitude,
+    }
+    return tuple(name for name, weight in words.items() if weight > 0) or ("nothing else",)
 
 
 def trace_of(history: Sequence[Step], settings: Settings) -> Trace | None:

@@ -39,7 +39,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def peak_memory_mb() -> float:
+def peak_memory_mib() -> float:
     """Largest resident memory of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)

@@ -95,7 +95,7 @@ def _register_all(config: RunConfig, participants: Sequence[Participant], run: R
                 if config.fail_fast and mine[-1].status == "failed":
                     break
             if participant.jobs and not _has_report(participant, mine):
-                write_report(participant.subject, participant.jobs, mine, config.settings, run.run_id)
+                _write_page(participant, mine, config, run.run_id)
             statuses += mine
             if config.fail_fast and any(status.status == "failed" for status in mine):
                 break
@@ -131,6 +131,16 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
     return status
 
 
+def _write_page(participant: Participant, statuses: Sequence[Status], config: RunConfig, run_id: str) -> None:
+    """Write a participant's page; a page that cannot be made does not stop the others."""
+    page = participant.jobs[0].outputs.report_html
+    try:
+        write_report(participant.subject, participant.jobs, statuses, config.settings, run_id)
+        LOG.info("Report: %s", page)
+    except NodeRegError as error:
+        LOG.error("Report %s could not be written: %s", page, error)  # noqa: TRY400
+
+
 def _has_report(participant: Participant, statuses: Sequence[Status]) -> bool:
     """Whether the page is there and nothing has happened that it does not tell."""
     is_quiet = all(status.status == "already done" for status in statuses)
@@ -161,8 +171,7 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
 def _reports_only(config: RunConfig, participants: Sequence[Participant], run_id: str) -> int:
     for participant in participants:
         if participant.jobs:
-            write_report(participant.subject, participant.jobs, (), config.settings, run_id)
-            LOG.info("Report: %s", participant.jobs[0].outputs.report_html)
+            _write_page(participant, (), config, run_id)
     return 0
 
 

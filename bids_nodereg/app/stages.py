@@ -13,6 +13,7 @@ from bids_nodereg.imaging.prepare import onto_grid, working_grid
 from bids_nodereg.registration.affine import Freedom, align
 from bids_nodereg.registration.optimise import ImagePair
 from bids_nodereg.registration.register import register
+from bids_nodereg.registration.velocity import RIM_VOXELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,9 @@ def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnS
     affine = find_affine(inputs, settings, device, on_step)
     # Finer than the fixed image's finest edge there is nothing to see.
     spacing_mm = max(settings.working_resolution_mm, min(inputs.fixed.volume.grid.spacing))
-    grid = working_grid(inputs.fixed, spacing_mm, settings.margin_mm)
+    # The velocity falls to zero over the rim, which must not reach into the mask.
+    margin_mm = max(settings.margin_mm, RIM_VOXELS * spacing_mm)
+    grid = working_grid(inputs.fixed, spacing_mm, margin_mm)
     if settings.transform != "deformable":
         return Solution(grid, affine, forward_map(affine), inverse_map(affine))
     return deform(inputs, affine, grid, settings, device, on_step)

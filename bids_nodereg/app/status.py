@@ -42,14 +42,16 @@ def write_status(folder: Path, status: Status) -> None:
 
 
 def input_digests(job: Job) -> dict[str, str]:
-    """SHA-256 of every file the result depends on, by BIDS URI or name."""
+    """SHA-256 of every file the result depends on, by BIDS URI or role."""
     pair = job.pair
     digests = {pair.fixed.uri: sha256(pair.fixed.path), pair.moving.uri: sha256(pair.moving.path)}
-    for mask in (pair.fixed_mask, pair.moving_mask):
+    for role, mask in (("fixed mask", pair.fixed_mask), ("moving mask", pair.moving_mask)):
         if mask is not None:
-            digests[mask.name] = sha256(mask)
+            digests[role] = sha256(mask)
     for label_map in (*pair.fixed_dseg, *pair.moving_dseg):
         digests[label_map.uri] = sha256(label_map.path)
+    if job.truth is not None:
+        digests["truth"] = sha256(job.truth)
     return digests
 
 
@@ -84,10 +86,22 @@ def why_not_done(job: Job, settings: Settings) -> str:
     for key, reason in reasons.items():
         if sidecar.get(key) != wanted[key]:
             return reason
-    out = job.outputs
-    needed = (out.forward_h5, out.inverse_h5, out.affine_txt, out.warped_nii, out.qc_json, report_data(job))
+    needed = (*_files_of(job, settings), report_data(job))
     missing = [file.name for file in needed if not file.is_file()]
     return f"{missing[0]} is missing" if missing else ""
+
+
+def _files_of(job: Job, settings: Settings) -> list[Path]:
+    """Every file that a finished pair has."""
+    out = job.outputs
+    fields = {out.warp_nii, out.inverse_warp_nii}
+    without = fields if settings.transform != "deformable" else set()
+    page = {out.report_html}  # the page is the subject's, not the pair's
+    descs = [label_map.desc for label_map in job.pair.moving_dseg]
+    tables = {
+        out.carried_tsv(label_map.desc) for label_map in job.pair.moving_dseg if label_map.lookup is None
+    }
+    return [path for path in out.paths(descs) if path not in without | page | tables]
 
 
 def report_data(job: Job) -> Path:

@@ -13,6 +13,7 @@ from bids_nodereg.imaging.resample import jacobian_determinant, warp_image, warp
 from bids_nodereg.imaging.transforms import write_affine_txt, write_composite_h5, write_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels, write_image
 from bids_nodereg.quality.dictionary import DICTIONARY
+from bids_nodereg.quality.verdict import LIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,6 +86,9 @@ def write_quality(path: Path, measures: Measures, verdict: Verdict) -> None:
         "Verdict": verdict.status,
         "Reasons": list(verdict.reasons),
         "Measures": dict(measures),
+        "Limits": {
+            limit.key: {"Beyond": limit.beyond, "Check": limit.check, "Fail": limit.fail} for limit in LIMITS
+        },
         "Dictionary": {
             key: {"LongName": entry.name, "Units": entry.units, "Description": entry.text}
             for key, entry in DICTIONARY.items()

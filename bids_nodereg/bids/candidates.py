@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from bids_nodereg.bids.dataset import Selection
+    from bids_nodereg.bids.dataset import LeftOut, Selection
     from bids_nodereg.bids.image import Image
     from bids_nodereg.bids.pairs import Candidate
 
 _HEADINGS = ("taken", "rule", "fixed", "moving", "reason")
 
 
-def candidate_table(candidates: Iterable[Candidate]) -> str:
-    """Lay the candidates out in plain text columns, one a line, with a count below."""
-    rows = [_row(candidate) for candidate in candidates]
-    taken = sum(row[0] == "yes" for row in rows)
+def candidate_table(candidates: Iterable[Candidate], left_out: Sequence[LeftOut] = ()) -> str:
+    """Lay the candidates and then the files that were left out in columns, with a count below."""
+    pairs = [_row(candidate) for candidate in candidates]
+    taken = sum(row[0] == "yes" for row in pairs)
+    files = [("no", "-", "-", posixpath.basename(left.relative), left.reason) for left in left_out]
+    rows = [*pairs, *files]
     columns = list(zip(_HEADINGS, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (_HEADINGS, *rows)
     ]
-    return "\n".join([*lines, f"{taken} of {len(rows)} candidate pairs taken"])
+    more = f", {len(files)} file(s) left out" if files else ""
+    return "\n".join([*lines, f"{taken} of {len(pairs)} candidate pairs taken{more}"])
 
 
-def candidates_as_json(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
-    """Give the candidates as JSON objects: ``taken``, ``rule``, ``fixed``, ``moving`` (URIs), ``reason``."""
-    return [
+def candidates_as_json(
+    candidates: Iterable[Candidate], left_out: Sequence[LeftOut] = ()
+) -> list[dict[str, Any]]:
+    """Give the candidates as JSON objects: ``taken``, ``rule``, ``fixed``, ``moving`` (URIs), ``reason``.
+
+    Files that were left out follow, as ``moving``; their ``rule`` and ``fixed`` are null.
+    """
+    pairs = [
         {
             "taken": candidate.taken,
             "rule": candidate.rule,
@@ -40,6 +49,11 @@ def candidates_as_json(candidates: Iterable[Candidate]) -> list[dict[str, Any]]:
         }
         for candidate in candidates
     ]
+    files = [
+        {"taken": False, "rule": None, "fixed": None, "moving": left.uri, "reason": left.reason}
+        for left in left_out
+    ]
+    return [*pairs, *files]
 
 
 def _row(candidate: Candidate) -> tuple[str, ...]:
@@ -49,8 +63,8 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _shown(image: Image) -> str:
-    """File name, which holds all of a BIDS path; or the name of the template."""
-    return image.space or image.path.name
+    """File name, which holds all of a BIDS path."""
+    return image.path.name
 
 
 def no_pair_message(subject: str, selection: Selection) -> str:

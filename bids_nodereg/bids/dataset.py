@@ -11,6 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from bids_nodereg.bids.derivative_inputs import find_brain_mask, find_label_maps, find_truth
 from bids_nodereg.bids.filters import Filters
@@ -40,6 +41,11 @@ class LeftOut:
 
     relative: str
     reason: str
+
+    @property
+    def uri(self) -> str:
+        """BIDS URI of the file."""
+        return f"bids:{RAW}:{quote(self.relative)}"
 
 
 @dataclass(frozen=True)

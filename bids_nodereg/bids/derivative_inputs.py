@@ -27,7 +27,6 @@ Derivative = tuple[str, "Path"]  # name and root folder
 
 WITHOUT_SPACE = "T1w"  # the contrast that a derivative without ``space-`` belongs to
 _DESCRIBING = {"sub", "ses", "space", "label", "desc", "seg", "atlas", "scale", "res", "from", "to", "mode"}
-_TRUTH_EXTENSIONS = (".nii.gz", ".nii", ".h5", ".txt", ".tfm", ".mat")
 
 
 def find_brain_mask(derivatives: Sequence[Derivative], image: Image) -> Path | None:
@@ -51,14 +50,18 @@ def find_label_maps(derivatives: Sequence[Derivative], image: Image) -> tuple[La
 
 
 def find_truth(derivatives: Sequence[Derivative], fixed: Image, moving: Image) -> Path | None:
-    """Known transform ``from-<moving>_to-<fixed>_mode-image_desc-truth_xfm`` of a simulated pair, or None."""
+    """Known transform of a simulated pair, or None.
+
+    It is a NIfTI field named ``from-<moving>_to-<fixed>_mode-image_desc-truth_xfm``; other formats are
+    left alone.
+    """
     if (fixed.subject, fixed.session) != (moving.subject, moving.session):
         return None
     wanted = {"from": moving.suffix, "to": fixed.suffix, "mode": "image", "desc": "truth"}
     for _, root in derivatives:
         for path, name in _scan(root, moving):
             labels = dict(name.entities)
-            is_xfm = name.suffix == "xfm" and name.extension in _TRUTH_EXTENSIONS
+            is_xfm = name.suffix == "xfm" and name.extension in IMAGE_EXTENSIONS
             if is_xfm and wanted.items() <= labels.items() and _acquisition_agrees(name, moving):
                 return path
     return None
@@ -74,7 +77,7 @@ def _scan(root: Path, image: Image) -> Iterator[tuple[Path, FileName]]:
     """Files of the image's subject and session below a derivative's root, in natural order."""
     session = () if image.session is None else (f"ses-{image.session}",)
     folder = root.joinpath(f"sub-{image.subject}", *session, "anat")
-    if not image.subject or not folder.is_dir():
+    if not folder.is_dir():
         return
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
         name = parse_name(path.name)

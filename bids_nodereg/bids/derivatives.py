@@ -10,14 +10,17 @@ A label is the contrast alone, ``to-T1w``, as long as that is unambiguous:
 - what still clashes gets a digest of the paths of both images.
 
 So any two different pairs of a run have disjoint names, whatever the rules and the pairs file say.
+Names that an earlier run gave to other pairs are passed over in the same way, and a pair that has a
+name already keeps it, so that one output folder may hold the results of many runs.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from bids_nodereg.bids.names import Entity, build_name, clean_label
 
@@ -29,7 +32,10 @@ if TYPE_CHECKING:
     from bids_nodereg.bids.pairs import Pair
 
 # How much a label says. Each level is tried where the one before leaves a clash.
-_SHORT, _ENTITIES, _DIGEST = 0, 1, 2
+_LEVELS = _SHORT, _ENTITIES, _DIGEST = 0, 1, 2
+
+Owner = Literal["nobody", "this pair", "another pair"]
+FindOwner = Callable[["Pair", "Outputs"], Owner]
 
 
 @dataclass(frozen=True)
@@ -148,11 +154,6 @@ class Outputs:
         """Names of the labels of a carried label map."""
         return self._in_fixed_space(self.carried_desc(desc), "dseg", ".tsv")
 
-    def figure(self, desc: str, extension: str) -> Path:
-        """Figure of the pair, named as nireports names them."""
-        entities = (*self._transform(inverse=False), ("desc", clean_label(desc)))
-        return self.figures_dir / build_name(entities, self.moving_suffix, extension)
-
     def uri(self, path: Path) -> str:
         """BIDS URI of an output, ``bids::sub-01/...``."""
         return f"bids::{path.relative_to(self.out_dir).as_posix()}"
@@ -183,50 +184,60 @@ class Outputs:
         return self.folder / build_name(entities, suffix, extension)
 
 
-def outputs_of(pair: Pair, pairs: Sequence[Pair], out_dir: Path) -> Outputs:
-    """Output paths of one pair.
+def _free(_pair: Pair, _outputs: Outputs) -> Owner:
+    return "nobody"
+
+
+def all_outputs(pairs: Sequence[Pair], out_dir: Path, find_owner: FindOwner = _free) -> tuple[Outputs, ...]:
+    """Output paths of all pairs, in their order.
 
     Parameters
     ----------
-    pair
-        The pair.
     pairs
-        All pairs of the run that have the same moving participant, ``pair`` among them; more do no
-        harm. They decide how much the labels must say.
+        All pairs of the run that have the same moving participant; more do no harm. They decide how
+        much the labels must say.
     out_dir
         Root of the output data set.
+    find_owner
+        Says whose the files of a name are, such as
+        :func:`bids_nodereg.bids.owner.owner_on_disk`. A pair keeps a name that is its own and never
+        takes one that is another's.
     """
-    group = [each for each in pairs if _lead(each.moving) == _lead(pair.moving)]
-    return _outputs_of_group(group, out_dir)[_key(pair)]
-
-
-def all_outputs(pairs: Sequence[Pair], out_dir: Path) -> tuple[Outputs, ...]:
-    """Output paths of all pairs, in their order."""
     groups: dict[tuple[Entity, ...], list[Pair]] = {}
     for pair in pairs:
         groups.setdefault(_lead(pair.moving), []).append(pair)
-    found = {key: out for group in groups.values() for key, out in _outputs_of_group(group, out_dir).items()}
+    found: dict[tuple[Path, Path], Outputs] = {}
+    for group in groups.values():
+        found |= _outputs_of_group(group, out_dir, find_owner)
     return tuple(found[_key(pair)] for pair in pairs)
 
 
-def _outputs_of_group(group: Sequence[Pair], out_dir: Path) -> dict[tuple[Path, Path], Outputs]:
+def _outputs_of_group(
+    group: Sequence[Pair], out_dir: Path, find_owner: FindOwner
+) -> dict[tuple[Path, Path], Outputs]:
     """Name pairs that share the moving image's entities, saying more wherever names clash."""
-    pairs = {_key(pair): pair for pair in group}
-    levels = dict.fromkeys(pairs, _SHORT)
+    choices = {_key(pair): _choices(pair, out_dir, find_owner) for pair in group}
+    descs = {_key(pair): [each.desc for each in pair.moving_dseg] for pair in group}
     while True:
-        outputs = {key: _outputs(pair, levels[key], out_dir) for key, pair in pairs.items()}
-        paths = {
-            key: out.paths([each.desc for each in pairs[key].moving_dseg]) for key, out in outputs.items()
-        }
         # a file system may not tell upper from lower case, so names must differ in more than that
-        uses = Counter(str(path).casefold() for files in paths.values() for path in files)
-        clashing = [
-            key for key, files in paths.items() if any(uses[str(path).casefold()] > 1 for path in files)
-        ]
-        raised = [key for key in clashing if levels[key] < _DIGEST]
+        paths = {
+            key: [str(path).casefold() for path in left[0].paths(descs[key])] for key, left in choices.items()
+        }
+        uses = Counter(path for files in paths.values() for path in files)
+        clashing = [key for key, files in paths.items() if any(uses[path] > 1 for path in files)]
+        raised = [key for key in clashing if len(choices[key]) > 1]
         if not raised:
-            return outputs
-        levels |= {key: levels[key] + 1 for key in raised}
+            return {key: left[0] for key, left in choices.items()}
+        choices |= {key: choices[key][1:] for key in raised}
+
+
+def _choices(pair: Pair, out_dir: Path, find_owner: FindOwner) -> list[Outputs]:
+    """Names that a pair may have, the preferred one first: only its own if it has one already."""
+    names = [_outputs(pair, level, out_dir) for level in _LEVELS]
+    owners = [find_owner(pair, name) for name in names]
+    own = [name for name, owner in zip(names, owners, strict=True) if owner == "this pair"]
+    free = [name for name, owner in zip(names, owners, strict=True) if owner == "nobody"]
+    return own[:1] or free or names[-1:]
 
 
 def _outputs(pair: Pair, level: int, out_dir: Path) -> Outputs:
@@ -243,13 +254,10 @@ def _outputs(pair: Pair, level: int, out_dir: Path) -> Outputs:
 
 
 def _to_label(fixed: Image, moving: Image, level: int) -> str:
-    if fixed.space:
-        label = clean_label(fixed.space) or "template"
-    else:
-        other_subject = "" if fixed.subject == moving.subject else f"sub{fixed.subject}"
-        other_session = "" if fixed.session == moving.session else f"ses{fixed.session or ''}"
-        label = clean_label(other_subject + other_session + fixed.suffix)
-        label += _entity_text(fixed) if level >= _ENTITIES else ""
+    other_subject = "" if fixed.subject == moving.subject else f"sub{fixed.subject}"
+    other_session = "" if fixed.session == moving.session else f"ses{fixed.session or ''}"
+    label = clean_label(other_subject + other_session + fixed.suffix)
+    label += _entity_text(fixed) if level >= _ENTITIES else ""
     return label + (_digest(fixed, moving) if level >= _DIGEST else "")
 
 
@@ -266,7 +274,7 @@ def _entity_text(image: Image) -> str:
 
 
 def _digest(*images: Image) -> str:
-    text = "\n".join(f"{image.dataset}:{image.relative}:{image.space}" for image in images)
+    text = "\n".join(f"{image.dataset}:{image.relative}" for image in images)
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -53,9 +53,7 @@ class Image:
         All other ``(long name, label)`` pairs in BIDS order, as spelled in the file name, such as
         ``(("acquisition", "mprage"), ("run", "01"))``.
     dataset
-        Name of its data set in a BIDS URI: ``raw``, or that of a derivative; empty for a template.
-    space
-        Name of the standard space, for a template only.
+        Name of its data set in a BIDS URI: ``raw``, or that of a derivative.
     problem
         Why the file cannot be used, in words; empty when nothing is known against it.
     """
@@ -67,7 +65,6 @@ class Image:
     suffix: str
     entities: tuple[Entity, ...] = ()
     dataset: str = RAW
-    space: str = ""
     problem: str = ""
 
     def entity(self, name: str) -> str | None:
@@ -85,10 +82,8 @@ class Image:
 
     @property
     def uri(self) -> str:
-        """BIDS URI, such as ``bids:raw:sub-01/anat/sub-01_T1w.nii.gz``; a file URI for a local template."""
-        if self.dataset:
-            return f"bids:{self.dataset}:{quote(self.relative)}"
-        return self.path.as_uri()
+        """BIDS URI, such as ``bids:raw:sub-01/anat/sub-01_T1w.nii.gz``."""
+        return f"bids:{self.dataset}:{quote(self.relative)}"
 
 
 @dataclass(frozen=True)
@@ -129,11 +124,6 @@ def image_from_name(path: Path, relative: str, dataset: str = RAW) -> Image | No
         dataset=dataset,
         problem=file_problem(path),
     )
-
-
-def template_image(space: str, path: Path, suffix: str) -> Image:
-    """Make the record of a template, to be the fixed image of ``to-template`` pairs."""
-    return Image(path.absolute(), path.name, "", None, suffix, dataset="", space=space)
 
 
 def long_entities(name: FileName) -> tuple[Entity, ...]:

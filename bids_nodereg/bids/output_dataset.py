@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from bids_nodereg.bids.dataset import DESCRIPTION
 from bids_nodereg.bids.image import RAW
+from bids_nodereg.bids.lock import locked
 from bids_nodereg.bids.output_texts import CODE_URL, NAME, citation_text, readme_text
 from bids_nodereg.errors import OutputError
 from bids_nodereg.files import write_json, write_text
@@ -35,9 +36,7 @@ DESCRIPTIONS: dict[str, str] = {
 }
 
 
-def dataset_description(
-    dataset: Dataset, out_dir: Path, *, version: str, container: Mapping[str, str] | None = None
-) -> dict[str, Any]:
+def dataset_description(dataset: Dataset, out_dir: Path, *, version: str) -> dict[str, Any]:
     """Describe the output data set.
 
     Parameters
@@ -48,13 +47,9 @@ def dataset_description(
         Root of the output data set; links are relative to it where a folder is shared.
     version
         Version of this program.
-    container
-        ``Type``, ``Tag`` and ``URI`` of the container that the program runs in, if any.
     """
     raw = dataset.description
     generated_by: dict[str, Any] = {"Name": NAME, "Version": version, "CodeURL": CODE_URL}
-    if container:
-        generated_by["Container"] = dict(container)
     source = {"URL": dataset_link(dataset.root, out_dir)}
     if isinstance(raw.get("DatasetDOI"), str):
         source["DOI"] = raw["DatasetDOI"]
@@ -96,16 +91,15 @@ def write_dataset_files(
     *,
     version: str,
     descriptions: Mapping[str, str] | None = None,
-    container: Mapping[str, str] | None = None,
 ) -> None:
     """Write the files at the root of the output data set, or bring those that are there up to date.
 
-    Links, ignored names and descriptions of earlier runs are kept; a file whose contents would not
-    change is not touched, so many workers may do this at once.
+    Links, ignored names and descriptions of earlier runs are kept, and a file whose contents would not
+    change is not touched. Many workers may do this at once: one after the other reads and writes.
 
     Parameters
     ----------
-    dataset, version, container
+    dataset, version
         See :func:`dataset_description`.
     out_dir
         Root of the output data set; made when missing.
@@ -117,7 +111,13 @@ def write_dataset_files(
     OutputError
         If the folder is the data set of another program, or cannot be written.
     """
-    description = dataset_description(dataset, out_dir, version=version, container=container)
+    check_output_folder(out_dir)
+    with locked(out_dir):
+        _bring_up_to_date(dataset, out_dir, version, descriptions or {})
+
+
+def _bring_up_to_date(dataset: Dataset, out_dir: Path, version: str, descriptions: Mapping[str, str]) -> None:
+    description = dataset_description(dataset, out_dir, version=version)
     earlier = check_output_folder(out_dir)
     links = earlier.get("DatasetLinks")
     if isinstance(links, dict):
@@ -127,7 +127,7 @@ def write_dataset_files(
     ignored = _read(out_dir / ".bidsignore").splitlines()
     missing = [line for line in BIDSIGNORE if line not in ignored]
     _write_changed(out_dir / ".bidsignore", "".join(f"{line}\n" for line in [*ignored, *missing]))
-    table = _described(_read(out_dir / "descriptions.tsv"), {**DESCRIPTIONS, **(descriptions or {})})
+    table = _described(_read(out_dir / "descriptions.tsv"), {**DESCRIPTIONS, **descriptions})
     _write_changed(out_dir / "descriptions.tsv", table)
     for name, text in (
         ("README.md", readme_text(dataset.description["Name"])),

@@ -12,8 +12,8 @@ The policy, the same in every rule:
   different images and each is taken; of several runs or echoes of the same the first is taken.
 - **Images of the reference's own contrast stay**, other than those with contrast agent.
 - ``all_pairs`` lifts the last two restraints: every image of the session moves onto the reference.
-- Nothing crosses a session, but for ``longitudinal`` and ``to-template``; nothing crosses a
-  participant, but for a pairs file.
+- Nothing crosses a session, but for ``longitudinal``; nothing crosses a participant, but for a pairs
+  file.
 
 Every choice that is made, and every one that is not, is a :class:`Candidate` with its reason.
 """
@@ -87,14 +87,11 @@ class RuleOptions:
         Contrasts of the moving images; empty for all.
     all_pairs
         Also register repetitions, and images of the reference's own contrast.
-    templates
-        Fixed images for ``to-template``.
     """
 
     fixed_suffix: str | None = None
     moving_suffixes: tuple[str, ...] = ()
     all_pairs: bool = False
-    templates: tuple[Image, ...] = ()
 
 
 Rule = Callable[[Sequence[Image], RuleOptions], list[Candidate]]
@@ -128,26 +125,9 @@ def longitudinal(images: Sequence[Image], options: RuleOptions) -> list[Candidat
     return [candidate for _, own in participants for candidate in _longitudinal(list(own), options)]
 
 
-def to_template(images: Sequence[Image], options: RuleOptions) -> list[Candidate]:
-    """Pair each session's reference with each template."""
-    rule = "to-template"
-    candidates = []
-    for session in _sessions(images):
-        suffix, lack = _reference_suffix(session, options)
-        moving = _first_usable(session, suffix)
-        for template in options.templates:
-            if moving is None:
-                candidates.append(Candidate(rule, template, session[0], lack))
-            else:
-                why = f"the session's reference {suffix} onto the template {template.space}"
-                candidates.append(_take(rule, template, moving, why))
-    return candidates
-
-
 RULES: dict[str, Rule] = {
     "within-session": within_session,
     "longitudinal": longitudinal,
-    "to-template": to_template,
 }
 
 

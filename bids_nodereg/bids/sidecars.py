@@ -63,6 +63,7 @@ def transform_sidecar(
         "SpatialReference": reference.uri,
         "FromSpace": labels[0],
         "ToSpace": labels[1],
+        "Direction": "inverse" if inverse else "forward",
         "Convention": "pull: takes points of ToSpace to points of FromSpace; ITK coordinates (LPS+ mm)",
         "Units": "mm",
         "Invertible": True,
@@ -85,8 +86,7 @@ def jacobian_sidecar(pair: Pair, outputs: Outputs, *, details: Mapping[str, Any]
 
 
 def _fixed_name(pair: Pair) -> str:
-    fixed = pair.fixed
-    return f"template {fixed.space}" if fixed.space else f"{fixed.suffix} image of sub-{fixed.subject}"
+    return f"{pair.fixed.suffix} image of sub-{pair.fixed.subject}"
 
 
 def _merge(own: Sidecar, details: Mapping[str, Any] | None) -> Sidecar:

@@ -3,35 +3,25 @@
 ITK's buffer rule (checked against SimpleITK): a point is inside when its index lies in
 ``[-0.5, n - 0.5)`` along every axis; within the outer half voxel the edge value continues.
 
-The loops are compiled once per process. They are not cached on disk, because numba then needs a
-writable folder at import, which a read-only container does not have. They release the
-interpreter lock, so callers may run them in threads.
+The loops release the interpreter lock, so callers may run them in threads.
 """
 
 from __future__ import annotations
 
 from math import floor
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, cast
 
-import numba
 import numpy as np
 
+from bids_nodereg.compiled import compiled
 from bids_nodereg.geometry import apply_affine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
     from bids_nodereg.geometry import Grid
 
 SNAP = 1e-6  # voxels; grids that coincide up to rounding copy values and do not mix neighbours
-
-Loop = TypeVar("Loop", bound="Callable[..., object]")
-
-
-def _compiled(loop: Loop) -> Loop:
-    return cast("Loop", numba.njit(nogil=True)(loop))
 
 
 def linear(
@@ -116,7 +106,7 @@ def index_between(
     return apply_affine(whole, slab_index(grid, slab))
 
 
-@_compiled
+@compiled(nogil=True)
 def _linear_loop(
     values: NDArray[np.float32],
     index: NDArray[np.float64],
@@ -145,7 +135,7 @@ def _linear_loop(
             out[point, c] = v0 * (1.0 - wi) + v1 * wi
 
 
-@_compiled
+@compiled(nogil=True)
 def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDArray[np.int32]) -> None:
     size_i, size_j, size_k = labels.shape
     corner = np.empty(8, np.int32)
@@ -175,7 +165,7 @@ def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDAr
         out[point] = best
 
 
-@_compiled
+@compiled(nogil=True)
 def _neighbours(position: float, size: int) -> tuple[int, int, float]:
     """Find the two voxels around a position and the weight of the second; beyond the edge, the edge."""
     whole = floor(position + 0.5)

@@ -120,15 +120,6 @@ def warp_labels(
     return _by_slabs(slab_values, reference, np.empty(reference.shape, labels.data.dtype), threads)
 
 
-def total_displacement(mapping: SpatialMap, grid: Grid, *, threads: int = 1) -> NDArray[np.float32]:
-    """Sample ``mapping(x) - x`` at the voxel centres of any grid; ``(i, j, k, 3)`` in RAS+ mm."""
-
-    def slab_values(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return mapping(points) - points
-
-    return _by_slabs(slab_values, grid, np.empty((*grid.shape, 3), np.float32), threads)
-
-
 def jacobian_determinant(mapping: SpatialMap, grid: Grid, *, threads: int = 1) -> NDArray[np.float32]:
     """Sample the determinant of the map's world Jacobian at the voxel centres of any grid.
 

@@ -21,26 +21,13 @@ from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import atomic_path, write_text
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.header import SCANNER_CODE
-from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, forward_map, inverse_map
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.volume import save_nifti
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-__all__ = [
-    "DisplacementField",
-    "SpatialMap",
-    "forward_map",
-    "inverse_map",
-    "read_affine_txt",
-    "read_composite_h5",
-    "read_displacement_nifti",
-    "write_affine_txt",
-    "write_composite_h5",
-    "write_displacement_nifti",
-]
 
 FLIP = np.diag([-1.0, -1.0, 1.0])  # RAS <-> LPS, its own inverse
 FLIP_VECTOR = np.array([-1, -1, 1], dtype=np.float32)

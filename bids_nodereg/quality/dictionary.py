@@ -266,9 +266,10 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
             "Time of the pair", "s", "Wall time from reading to writing.", "lower", _COST
         ),
         "time_registration_s": Description(
-            "Time of the deformable registration",
+            "Time of the registration",
             "s",
-            "Wall time of the optimisation alone.",
+            "Wall time of the affine start, the deformable registration and the final maps; reading, "
+            "preparing, measuring and writing are not in it.",
             "lower",
             _COST,
         ),

@@ -20,8 +20,6 @@ DESCRIPTORS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
             "the modality independent neighbourhood descriptor in its self-similarity form (MIND-SSC)",
             ("heinrich2012", "heinrich2013"),
         ),
-        "contrastive": ("features of a contrastively trained network", ()),
-        "lmi": ("local mutual information", ()),
     }
 )
 """Words and references of each descriptor."""
@@ -93,13 +91,15 @@ def _data(facts: MethodsFacts, cite: _Citations) -> str:
         f"{images} with nodereg {facts.version}, a BIDS App{cite('gorgolewski2016', 'gorgolewski2017')}. "
         "Each pair was aligned by a rigid"
         f"{'' if facts.transform == 'rigid' else ' and then an affine'} transform from several starting "
-        f"positions, on a common isotropic grid of {facts.spacing_mm:g} mm."
+        f"positions, on a common isotropic grid of {facts.spacing_mm:g} mm, or of the fixed image's finest "
+        "voxel edge where that is larger."
     )
 
 
 def _deformable(facts: MethodsFacts, cite: _Citations) -> str:
     words, keys = DESCRIPTORS[facts.descriptor]
     iterations = " + ".join(str(count) for count in facts.iterations)
+    levels = "from coarse to fine" if len(facts.iterations) > 1 else "on one level"
     squaring = "squaring" in facts.solver
     flow = (
         f"scaling and squaring ({facts.steps} squarings){cite('arsigny2006')}"
@@ -111,8 +111,8 @@ def _deformable(facts: MethodsFacts, cite: _Citations) -> str:
         f"{facts.velocity} and optimised for each pair on its own, without training"
         f"{cite('rodriguez2025', 'wu2022', 'chen2018')}; the inverse is the flow of the negative field. The "
         f"flow was integrated by {flow}. Similarity was measured by {words}{cite(*keys)}; a barrier against "
-        f"Jacobian determinants below {facts.folding_epsilon:g} and penalties on the gradient and magnitude "
-        f"keep the map smooth and invertible. Optimisation ran from coarse to fine ({iterations} iterations)."
+        f"Jacobian determinants below {facts.folding_epsilon:g} and a penalty on {_list(facts.penalties)} "
+        f"keep the map smooth and invertible. Optimisation ran {levels} (at most {iterations} iterations)."
     )
 
 

@@ -80,7 +80,7 @@ class MethodsFacts:
     transform
         ``rigid``, ``affine`` or ``deformable``.
     descriptor
-        ``mind``, ``mind-ssc``, ``contrastive`` or ``lmi``.
+        ``mind`` or ``mind-ssc``.
     velocity
         How the velocity field is represented, in words, such as ``a convolutional neural network``.
     solver
@@ -93,6 +93,8 @@ class MethodsFacts:
         Working resolution.
     folding_epsilon
         Jacobian determinant below which the folding barrier acts.
+    penalties
+        What else is penalised, in words, such as ``the gradient of the velocity``.
     software
         Name and version of the libraries that did the work.
     """
@@ -108,6 +110,7 @@ class MethodsFacts:
     iterations: tuple[int, ...]
     spacing_mm: float
     folding_epsilon: float
+    penalties: tuple[str, ...] = ("the gradient of the velocity",)
     software: Mapping[str, str] = field(default_factory=dict)
 
 

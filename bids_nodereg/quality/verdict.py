@@ -133,7 +133,8 @@ def verdict(measures: Mapping[str, float | None]) -> Verdict:
             statuses.append(status)
             reasons.append(limit.sentence.format(value=value, limit=bound))
     before, after = measures.get("nmi_before"), measures.get("nmi_after")
-    if before is not None and after is not None and after <= before:
+    was_deformed = measures.get("displacement_max_mm") != 0
+    if was_deformed and before is not None and after is not None and after <= before:
         statuses.append("check")
         reasons.append(
             f"The images agree no better than by the affine alone: NMI {before:.4f}, then {after:.4f}."

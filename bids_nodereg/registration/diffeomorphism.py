@@ -16,7 +16,6 @@ from bids_nodereg.registration.ode import integrate
 from bids_nodereg.registration.settings import SolverSettings
 from bids_nodereg.registration.smoothing import gaussian
 from bids_nodereg.registration.warp import (
-    compose,
     corner_determinants,
     fixed_point_inverse,
     identity,
@@ -112,11 +111,6 @@ def folded_cells(displacement: Tensor) -> Tensor:
         )
         rows.append(~(least > 0))  # so that a number that is none counts as folded
     return torch.cat(rows, 2)
-
-
-def inverse_consistency(outer: Tensor, inner: Tensor) -> Tensor:
-    """Norm in voxels, ``1 1 i j k``, of ``(id + outer) o (id + inner) - id``."""
-    return compose(outer, inner).square().sum(1, keepdim=True).sqrt()
 
 
 def _smooth_around(velocity: Tensor, folds: Tensor, widen: int) -> tuple[Tensor, float]:

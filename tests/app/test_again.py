@@ -115,6 +115,38 @@ def test_a_changed_input_is_registered_again(rigid, tmp_path):
     assert "an input file has changed" in (moved.logs()[-1] / "run.log").read_text()
 
 
+def test_a_changed_mask_is_noticed(rigid, tmp_path):
+    """Masks may share a file name; each counts in its own role."""
+    moved = tmp_path / "masks"
+    mask = nib.load(rigid.study.truth / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz")
+    folder = moved / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    (moved / "dataset_description.json").write_bytes(
+        (rigid.study.truth / "dataset_description.json").read_bytes()
+    )
+    data = np.asarray(mask.dataobj).copy()
+    path = folder / "sub-01_desc-brain_mask.nii.gz"
+    nib.save(nib.Nifti1Image(data, mask.affine, mask.header), path)
+    options = ("--transform", "rigid", "-d", f"masks={moved}")
+    rigid.again(*options)
+    assert rigid.again(*options) == 0
+    assert ending(rigid) == "already done"
+    data[: data.shape[0] // 2] = 0
+    nib.save(nib.Nifti1Image(data, mask.affine, mask.header), path)
+    assert rigid.again(*options) == 0
+    assert ending(rigid) == "done"
+
+
+def test_a_damaged_leftover_stops_neither_the_pages_nor_the_group(finished):
+    (finished.out / "sub-01" / "figures" / "sub-01_from-FLAIR_to-T1w_report.json").write_text("{}")
+    finished.stem.with_name("sub-01_from-FLAIR_to-T1w_mode-image_qc.json").write_text("not JSON")
+    assert finished.again("--reports-only") == 0
+    assert "T2w onto T1w" in (finished.out / "sub-01.html").read_text("utf-8")
+    assert "cannot be shown" in (finished.logs()[-1] / "run.log").read_text()
+    assert main([str(finished.study.raw), str(finished.out), "group"]) == 0
+    assert len((finished.out / "group_registration.tsv").read_text().splitlines()) == 2
+
+
 def test_a_deformable_result_made_rigid_keeps_no_field(finished):
     assert finished.warp.is_file()
     assert finished.again("--transform", "rigid") == 0
@@ -127,6 +159,8 @@ def test_rigid_and_affine_are_what_they_say(rigid, transform):
     """One matrix in the file, of the stated freedom, both ways, and the image is that matrix's."""
     if transform == "affine":
         assert rigid.again("--transform", "affine") == 0
+    quality = json.loads(rigid.stem.with_name(rigid.stem.name + "_mode-image_qc.json").read_text())
+    assert not any("no better than by the affine" in reason for reason in quality["Reasons"])
     text = sitk.ReadTransform(str(rigid.affine))
     matrix = np.array(sitk.AffineTransform(text).GetMatrix()).reshape(3, 3)
     stretch = np.linalg.svd(matrix)[1]

@@ -106,7 +106,7 @@ def test_the_sidecars_of_the_transforms(done):
     assert forward["NoderegVersion"] == __version__
     assert forward["Type"] == "affine and displacement field"
     assert forward["InputSHA256"].keys() == {
-        *(RAW_T1W, RAW_T2W, "sub-01_desc-brain_mask.nii.gz"),
+        *(RAW_T1W, RAW_T2W, "fixed mask", "truth"),
         *(f"bids:truth:sub-01/anat/sub-01_space-{c}_desc-tissue_dseg.nii.gz" for c in ("T1w", "T2w")),
     }
     assert forward["FixedMask"] == "given: sub-01_desc-brain_mask.nii.gz"

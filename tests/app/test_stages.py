@@ -12,9 +12,10 @@ from bids_nodereg.app import stages
 from bids_nodereg.app.inputs import Inputs, looks_skull_stripped, read_inputs
 from bids_nodereg.app.jobs import find_jobs, open_input
 from bids_nodereg.cli import parse
-from bids_nodereg.imaging.prepare import prepare, working_grid
+from bids_nodereg.imaging.prepare import onto_grid, prepare, working_grid
 from bids_nodereg.registration.affine import Alignment
 from bids_nodereg.registration.register import Registration
+from bids_nodereg.registration.velocity import boundary_window
 from tests.app import phantom
 
 CPU = torch.device("cpu")
@@ -65,7 +66,8 @@ def test_displacements_in_voxels_become_millimetres_along_the_worlds_axes(config
     monkeypatch.setattr(stages, "find_affine", lambda *rest: np.eye(4))
     monkeypatch.setattr(stages, "register", register)
     solution = stages.solve(inputs, config.settings, CPU, print)
-    assert solution.grid.is_close(working_grid(inputs.fixed, 3.0, 10.0))
+    # Eight voxels of rim ask for more room than the margin of 10 mm.
+    assert solution.grid.is_close(working_grid(inputs.fixed, 3.0, 24.0))
     assert np.abs(solution.grid.direction).max() < 0.95
     inner = np.array([5.0, 6.0, 7.0])
     for mapping, step in ((solution.forward, steps["forward"]), (solution.inverse, steps["inverse"])):
@@ -120,3 +122,19 @@ def test_a_head_with_a_noisy_background_is_not_called_skull_stripped(inputs):
     large = np.ones_like(inputs.fixed.mask)
     huge = replace(inputs.fixed.volume, data=noisy.data)
     assert not looks_skull_stripped(prepare(huge, large))
+
+
+def test_the_rim_where_the_velocity_falls_does_not_reach_into_the_mask(config, inputs, monkeypatch):
+    grids = []
+
+    def deform(inputs, affine, grid, *rest):
+        grids.append(grid)
+        return stages.Solution(grid, affine, None, None)
+
+    monkeypatch.setattr(stages, "find_affine", lambda *rest: np.eye(4))
+    monkeypatch.setattr(stages, "deform", deform)
+    for spacing in (3.0, 4.0):
+        stages.solve(inputs, replace(config.settings, working_resolution_mm=spacing), CPU, print)
+        _, mask = onto_grid(inputs.fixed, grids[-1])
+        window = boundary_window(grids[-1].shape, 1.0)[0, 0].numpy()
+        assert window[mask].min() > 0.99

@@ -127,6 +127,16 @@ def test_the_known_transform_of_a_simulated_pair(tmp_path):
     assert dataset.truth(dataset.images("02")[0], t2w) is None
 
 
+@pytest.mark.parametrize("extension", [".h5", ".txt", ".tfm", ".mat"])
+def test_a_known_transform_is_a_nifti_field(tmp_path, extension):
+    truth = "sub-01_from-T2w_to-T1w_mode-image_desc-truth_xfm"
+    raw = ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz"]
+    t1w, t2w = (dataset := opened(tmp_path, raw, truth=[f"{truth}{extension}"])).images("01")
+    assert dataset.truth(t1w, t2w) is None
+    (tmp_path / "truth" / relative_path(f"{truth}.nii")).touch()
+    assert dataset.truth(t1w, t2w) == tmp_path / "truth" / relative_path(f"{truth}.nii")
+
+
 def test_a_broken_link_to_a_mask_is_given_so_that_reading_it_can_fail_aloud(tmp_path):
     dataset = opened(tmp_path, ["sub-01_T1w.nii.gz"], other=["sub-01_T2w.json"])
     (tmp_path / "other/sub-01/anat/sub-01_desc-brain_mask.nii.gz").symlink_to("nowhere")

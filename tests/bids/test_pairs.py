@@ -9,14 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bids_nodereg.bids.candidates import candidate_table, candidates_as_json, no_pair_message
-from bids_nodereg.bids.dataset import open_dataset
-from bids_nodereg.bids.image import template_image
+from bids_nodereg.bids.dataset import LeftOut, open_dataset
 from bids_nodereg.bids.pairs import (
     RULES,
     RuleOptions,
     longitudinal,
     pairs_of,
-    to_template,
     with_derivatives,
     within_session,
 )
@@ -31,7 +29,7 @@ def images_of(tmp_path, *stems):
 
 
 def stem(image):
-    return image.space or image.path.name.removeprefix("sub-01_").partition(".")[0]
+    return image.path.name.removeprefix("sub-01_").partition(".")[0]
 
 
 def taken(candidates):
@@ -158,13 +156,6 @@ def test_longitudinal_needs_two_sessions(tmp_path):
     assert "only session" in only.reason
 
 
-def test_to_template(tmp_path):
-    template = template_image("MNI152NLin6Asym", tmp_path / "t.nii.gz", "T1w")
-    images = images_of(tmp_path, "ce-gad_T1w", "T1w", "T2w")
-    assert taken(to_template(images, RuleOptions(templates=(template,)))) == {"T1w": "MNI152NLin6Asym"}
-    assert to_template(images, DEFAULT) == []
-
-
 STEMS = st.lists(
     st.builds(
         "".join,
@@ -190,14 +181,13 @@ def test_every_rule_keeps_to_the_participant_and_makes_no_cycle(tmp_path_factory
         for sub in ("01", "02")
         for image in make_images(root, *(f"sub-{sub}_{s}.nii.gz" for s in stems))
     ]
-    template = template_image("MNI", root / "t.nii.gz", "T1w")
-    options = RuleOptions(all_pairs=all_pairs, templates=(template,))
+    options = RuleOptions(all_pairs=all_pairs)
     pairs = pairs_of(RULES[rule](images, options))
     assert pairs == pairs_of(RULES[rule](images[::-1], options))  # the order of the images does not matter
     assert len({pair.moving for pair in pairs}) == len(pairs)
     for pair in pairs:
         assert pair.fixed != pair.moving
-        assert pair.fixed == template or pair.fixed.subject == pair.moving.subject
+        assert pair.fixed.subject == pair.moving.subject
         if rule == "within-session":
             assert pair.fixed.session == pair.moving.session
             assert pair.fixed.suffix != pair.moving.suffix or all_pairs or pair.moving.entity("ceagent")
@@ -226,6 +216,21 @@ def test_table_and_json_show_every_candidate(tmp_path):
         "reason": "T2w onto the session's T1w",
     }
     assert candidate_table([]).endswith("0 of 0 candidate pairs taken")
+
+
+def test_table_and_json_show_what_was_left_out(tmp_path):
+    candidates = within_session(images_of(tmp_path, "T1w", "T2w"), DEFAULT)
+    left = LeftOut("sub-01/anat/sub-01_T1 map.nii.gz", "a map")
+    lines = candidate_table(candidates, [left]).splitlines()
+    assert lines[3].split() == ["no", "-", "-", "sub-01_T1", "map.nii.gz", "a", "map"]
+    assert lines[-1] == "1 of 2 candidate pairs taken, 1 file(s) left out"
+    assert candidates_as_json(candidates, [left])[2] == {
+        "taken": False,
+        "rule": None,
+        "fixed": None,
+        "moving": "bids:raw:sub-01/anat/sub-01_T1%20map.nii.gz",
+        "reason": "a map",
+    }
 
 
 def test_derivatives_fill_what_a_pair_lacks(tmp_path):

@@ -12,7 +12,6 @@ from bids_nodereg.imaging import resample
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.resample import (
     jacobian_determinant,
-    total_displacement,
     warp_image,
     warp_labels,
     warp_stack,
@@ -95,14 +94,6 @@ def test_slabs_and_threads_do_not_change_anything(scene, monkeypatch, threads):
     np.testing.assert_array_equal(
         warp_labels(scene.label_volume(), scene.fixed, mapping, threads=threads), whole_labels
     )
-
-
-def test_total_displacement_on_any_grid(scene):
-    points = scene.points(scene.moving)
-    mapping = scene.inverse_map()
-    vectors = total_displacement(mapping, scene.moving)
-    assert vectors.dtype == np.float32
-    np.testing.assert_allclose(points + vectors, mapping(points), atol=1e-4)
 
 
 def test_jacobian_determinant_of_a_known_map(scene):

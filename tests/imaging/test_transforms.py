@@ -8,9 +8,8 @@ import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
 
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.geometry import Grid
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.transforms import (
-    DisplacementField,
-    SpatialMap,
     read_affine_txt,
     read_composite_h5,
     read_displacement_nifti,

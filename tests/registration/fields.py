@@ -7,6 +7,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from bids_nodereg.registration.warp import compose
+
 SHAPE = (24, 31, 19)
 
 
@@ -59,3 +61,8 @@ def linear_field(matrix: np.ndarray, shape: tuple[int, ...], centre: np.ndarray 
     middle = (np.asarray(shape) - 1) / 2 if centre is None else centre
     vectors = (lattice_points(shape) - middle) @ np.asarray(matrix, float).T
     return torch.from_numpy(np.moveaxis(vectors, -1, 0).copy())[None]
+
+
+def inverse_consistency(outer: Tensor, inner: Tensor) -> Tensor:
+    """Norm in voxels, ``1 1 i j k``, of ``(id + outer) o (id + inner) - id``."""
+    return compose(outer, inner).norm(dim=1, keepdim=True)

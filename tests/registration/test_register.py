@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bids_nodereg.registration.diffeomorphism import flow_on, folded_cells, inverse_consistency
+from bids_nodereg.registration.diffeomorphism import flow_on, folded_cells
 from bids_nodereg.registration.optimise import (
     ImagePair,
     Step,
@@ -32,7 +32,7 @@ from bids_nodereg.registration.settings import (
 from bids_nodereg.registration.smoothing import downsample
 from bids_nodereg.registration.velocity import VELOCITIES
 from bids_nodereg.registration.warp import identity, sample
-from tests.registration.fields import smooth_velocity, structured_image
+from tests.registration.fields import inverse_consistency, smooth_velocity, structured_image
 
 SHAPE = (32, 35, 29)
 GOOD = RegistrationSettings(levels=(Level(2, 60), Level(1, 40)), weights=LossWeights(gradient=0.02))

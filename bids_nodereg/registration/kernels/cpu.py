@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 import torch
-from numba import njit, prange
+from numba import prange
+
+from bids_nodereg.compiled import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 # Contraction only: reassociation would let the compiler change the order of sums.
 _FAST = {"contract", "arcp", "nsz"}
-
-
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile for parallel loops; kept on disk where numba finds a writable folder, else in memory."""
-    try:
-        return njit(parallel=True, fastmath=_FAST, cache=True)(function)
-    except RuntimeError:  # no writable folder: a read-only installation
-        return njit(parallel=True, fastmath=_FAST)(function)
 
 
 def sample(image: Tensor, at: Tensor) -> Tensor:
@@ -111,8 +103,8 @@ def _flat(tensor: Tensor) -> Array:
     return tensor.view(tensor.shape[1], -1).numpy()
 
 
-@njit(inline="always", fastmath=_FAST)
-def _cell(position, size):  # type: ignore[no-untyped-def]  # numba infers the types
+@compiled(inline="always", fastmath=_FAST)
+def _cell(position: Any, size: int) -> tuple[int, Any, bool]:
     """Lower voxel and fraction of a position clamped to the lattice, and whether it was inside."""
     inside = 0.0 <= position <= size - 1
     clamped = min(max(position, np.float32(0.0)), np.float32(size - 1))
@@ -120,8 +112,8 @@ def _cell(position, size):  # type: ignore[no-untyped-def]  # numba infers the t
     return low, np.float32(clamped - low), inside
 
 
-@_compiled
-def _sample_forward(image, at, out):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled(parallel=True, fastmath=_FAST)
+def _sample_forward(image: Array, at: Array, out: Array) -> None:
     channels, si, sj, sk = image.shape
     for n in prange(at.shape[1]):
         i, fi, _ = _cell(at[0, n], si)
@@ -137,8 +129,8 @@ def _sample_forward(image, at, out):  # type: ignore[no-untyped-def]  # pragma: 
             out[c, n] = v0 + fi * (v1 - v0)
 
 
-@_compiled
-def _position_gradient(image, at, grad, grad_at):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled(parallel=True, fastmath=_FAST)
+def _position_gradient(image: Array, at: Array, grad: Array, grad_at: Array) -> None:
     channels, si, sj, sk = image.shape
     for n in prange(at.shape[1]):
         i, fi, in_i = _cell(at[0, n], si)
@@ -167,8 +159,8 @@ def _position_gradient(image, at, grad, grad_at):  # type: ignore[no-untyped-def
         grad_at[2, n] = gk if in_k else np.float32(0)
 
 
-@_compiled
-def _scatter_gradient(at, grad, partial):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled(parallel=True, fastmath=_FAST)
+def _scatter_gradient(at: Array, grad: Array, partial: Array) -> None:
     slabs, channels, si, sj, sk = partial.shape
     count = at.shape[1]
     for slab in prange(slabs):
@@ -192,8 +184,10 @@ def _scatter_gradient(at, grad, partial):  # type: ignore[no-untyped-def]  # pra
                 mine[c, i + 1, j + 1, k + 1] += g11 * fk
 
 
-@_compiled
-def _distance_and_gradient(fixed, moving, u, weight, gradient, row_sums):  # type: ignore[no-untyped-def]  # pragma: no cover
+@compiled(parallel=True, fastmath=_FAST)
+def _distance_and_gradient(
+    fixed: Array, moving: Array, u: Array, weight: Array, gradient: Array, row_sums: NDArray[np.float64]
+) -> None:
     """Sum of squared differences per (i, j) row, and its gradient with respect to ``u``."""
     si, sj, sk, channels = fixed.shape
     for row in prange(si * sj):

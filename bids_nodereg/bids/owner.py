@@ -1,0 +1,48 @@
+"""Whose are the files that have a name already: told by the sidecars of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_nodereg.bids.derivatives import Outputs, Owner
+    from bids_nodereg.bids.pairs import Pair
+
+    Told = tuple[str, str, str | None]
+
+
+def owner_on_disk(pair: Pair, outputs: Outputs) -> Owner:
+    """Say to whom the files of a name belong, by the two images that their sidecars tell.
+
+    Three sidecars are asked, because two pairs may share the names of some files only, and what is
+    one pair's forward transform may have the name of another's inverse. A sidecar that is not there
+    or cannot be read belongs to nobody.
+    """
+    fixed, moving = pair.fixed.uri, pair.moving.uri
+    expected = {
+        outputs.forward_json: (moving, fixed, "forward"),
+        outputs.inverse_json: (fixed, moving, "inverse"),
+        outputs.warped_json: (moving, fixed, None),
+    }
+    found = {path: _told_by(path) for path in expected}
+    present = [path for path, told in found.items() if told is not None]
+    if not present:
+        return "nobody"
+    is_own = all(_agree(found[path], expected[path]) for path in present)
+    return "this pair" if is_own else "another pair"
+
+
+def _agree(told: Told | None, expected: Told) -> bool:
+    return told is not None and told[:2] == expected[:2] and told[2] in {None, expected[2]}
+
+
+def _told_by(path: Path) -> Told | None:
+    """Image that was resampled, image it went onto, and direction of the transform."""
+    try:
+        sidecar = json.loads(path.read_text(encoding="utf-8"))
+        return (sidecar["Sources"][0], sidecar["SpatialReference"], sidecar.get("Direction"))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,122 @@
+"""Which pairs a run does and where their results go, looked at without doing them."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input
+from bids_nodereg.bids.sidecars import transform_sidecar
+from bids_nodereg.cli import main, parse
+from bids_nodereg.files import write_json
+from tests.bids.make import make_dataset
+
+T2W = "sub-01/anat/sub-01_T2w.nii.gz"
+PREP = "bids:prep:sub-77/anat/sub-77_T2w.nii.gz"
+LEFT_OUT = {
+    "sub-01_part-phase_T2w.nii.gz": "only magnitude images",
+    "sub-01_T1map.nii.gz": "quantitative map",
+    "sub-01_inplaneT2.nii.gz": "slab",
+}
+
+
+@pytest.fixture
+def words(tmp_path):
+    """The command line of a small data set with a derivative that has one more participant."""
+    names = ("sub-01_run-1_T1w.nii.gz", "sub-01_run-2_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz")
+    raw = make_dataset(tmp_path / "raw", *names, *LEFT_OUT)
+    prep = make_dataset(tmp_path / "prep", "sub-77_T2w.nii.gz")
+    for path in [*raw.rglob("*.nii.gz"), *prep.rglob("*.nii.gz")]:
+        path.write_bytes(b"x")
+    return [str(raw), str(tmp_path / "out"), "participant", "-d", f"prep={prep}"]
+
+
+def pairs_file(tmp_path, *rows):
+    path = tmp_path / "pairs.tsv"
+    path.write_text("fixed\tmoving\n" + "".join(f"{fixed}\t{moving}\n" for fixed, moving in rows))
+    return ["--pairs-file", str(path)]
+
+
+def participants(words):
+    config = parse(words)
+    dataset = open_input(config)
+    return list(find_jobs(config, dataset, chosen_participants(config, dataset)))
+
+
+def jobs(words):
+    return [job for participant in participants(words) for job in participant.jobs]
+
+
+def test_a_run_with_another_fixed_image_leaves_the_first_result_alone(words, tmp_path):
+    names = []
+    for run in (1, 2, 1, 2):
+        (job,) = jobs([*words, *pairs_file(tmp_path, (f"sub-01/anat/sub-01_run-{run}_T1w.nii.gz", T2W))])
+        write_json(job.outputs.forward_json, transform_sidecar(job.pair, job.outputs))
+        names.append(job.outputs.name)
+    assert names == ["sub-01_from-T2w_to-T1w", "sub-01_from-T2w_to-T1wrun2"] * 2
+
+
+def dry(capsys, words):
+    assert main([*words, "--dry-run", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_dry_run_tells_of_every_image(words, capsys):
+    rows = {row["moving"].rpartition("/")[2]: row for row in dry(capsys, words)}
+    for name, reason in LEFT_OUT.items():
+        assert reason in rows[name]["reason"]
+        assert (rows[name]["taken"], rows[name]["rule"], rows[name]["fixed"]) == (False, None, None)
+    assert len(rows) == len(LEFT_OUT) + 4
+    assert main([*words, "--dry-run"]) == 0
+    table = capsys.readouterr().out
+    for name in LEFT_OUT:
+        (line,) = (line for line in table.splitlines() if name in line)
+        assert line.split()[:4] == ["no", "-", "-", name]
+    assert "1 pair(s) to register." in table
+
+
+def test_a_dry_run_tells_of_other_sessions(tmp_path, capsys):
+    names = [f"sub-01_ses-{session}_{suffix}.nii.gz" for session in "ab" for suffix in ("T1w", "T2w")]
+    raw = make_dataset(tmp_path / "raw", *names)
+    rows = dry(capsys, [str(raw), str(tmp_path / "out"), "participant", "--session-label", "a"])
+    reasons = {row["moving"].rpartition("/")[2]: row["reason"] for row in rows}
+    assert reasons["sub-01_ses-b_T2w.nii.gz"] == "session b was not asked for"
+    assert len(reasons) == 4
+
+
+def test_a_query_that_is_not_ours_is_told_once(words, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("nodereg"), "propagate", True)
+    path = tmp_path / "filter.json"
+    path.write_text('{"bold": {"task": "rest"}}')
+    participants([*words, "--bids-filter-file", str(path)])
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "'bold' is ignored" in record.message
+
+
+def test_a_moving_image_of_a_participant_that_only_a_derivative_has(words, tmp_path, capsys):
+    table = pairs_file(
+        tmp_path, ("sub-02/anat/sub-02_T1w.nii.gz", PREP), ("sub-02/anat/sub-02_T1w.nii.gz", T2W)
+    )
+    rows = dry(capsys, [*words, *table])
+    assert {row["moving"]: row["taken"] for row in rows} == {PREP: True, f"bids:raw:{T2W}": True}
+    shares = [
+        [job.pair.moving.subject for job in jobs([*words, *table, "--shard", f"{i}/3"])] for i in (1, 2, 3)
+    ]
+    assert shares == [["01"], [], ["77"]]
+
+
+def test_labels_leave_such_a_participant_out_and_say_so(words, tmp_path, capsys):
+    table = pairs_file(
+        tmp_path, ("sub-02/anat/sub-02_T1w.nii.gz", PREP), ("sub-02/anat/sub-02_T1w.nii.gz", T2W)
+    )
+    rows = dry(capsys, [*words, *table, "--participant-label", "01"])
+    assert {row["moving"]: row["taken"] for row in rows} == {PREP: False, f"bids:raw:{T2W}": True}
+    assert "sub-77 has no folder" in next(row["reason"] for row in rows if row["moving"] == PREP)
+    found = participants([*words, *table, "--participant-label", "01"])
+    assert [(each.subject, len(each.jobs), bool(each.message)) for each in found] == [
+        ("01", 1, False),
+        ("77", 0, True),
+    ]
