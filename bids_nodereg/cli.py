@@ -185,11 +185,6 @@ def _run(config: RunConfig) -> int:
         from bids_nodereg.app.group import run_group
 
         return run_group(config)
-    # Only a run over the whole data set validates it: ten thousand array tasks must not.
-    if not config.skip_bids_validation and not config.selection.participant_label:
-        from bids_nodereg.app.validate import validate_input
-
-        validate_input(config.bids_dir)
     from bids_nodereg.app.run import run_participants
 
     return run_participants(config, console)

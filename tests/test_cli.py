@@ -365,7 +365,8 @@ def test_an_output_folder_of_a_participant_that_cannot_be_made_ends_with_73(tmp_
     assert main([str(word) for word in words]) == 73
     error = capsys.readouterr().err
     assert "fault of nodereg" not in error
-    assert "Failed: sub-01_from-T2w_to-T1w: " in error
+    assert "sub-01_from-T2w_to-T1w failed: " in error
+    assert "Failed: sub-01_from-T2w_to-T1w\n" in error
 
 
 @pytest.mark.parametrize("place", ["raw", "raw/../raw", "raw/sub-01", "raw/sub-01/anat/out"])

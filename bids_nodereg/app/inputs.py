@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bids_nodereg.bids.pairs import Pair
 
+GIVEN = "given"
 CONSTANT_SHARE = 0.999
 """Share of the voxels outside the mask that must have one value; a few specks are allowed."""
 
@@ -35,6 +36,17 @@ def read_inputs(pair: Pair) -> Inputs:
     return Inputs(_read(pair.fixed.path, pair.fixed_mask), _read(pair.moving.path, pair.moving_mask))
 
 
+def head_note(prepared: Prepared) -> str:
+    """What to tell where no mask was given and the foreground is a whole head; empty otherwise."""
+    volume_mm3 = prepared.mask.sum() * prepared.volume.grid.voxel_volume
+    if prepared.mask_origin.startswith(GIVEN) or volume_mm3 <= LARGEST_BRAIN_MM3:
+        return ""
+    return (
+        f"{prepared.volume.path.name}: no brain mask was given and the foreground is a whole head; the "
+        "measures are over the head. A closer fit: --derivatives (desc-brain_mask) or --pairs-file."
+    )
+
+
 def looks_skull_stripped(prepared: Prepared) -> bool:
     """Whether an image shows the brain alone: a constant background and no more volume than a brain.
 
@@ -51,4 +63,4 @@ def _read(path: Path, mask_path: Path | None) -> Prepared:
     volume = read_image(path)
     if mask_path is None:
         return prepare(volume)
-    return prepare(volume, read_mask(mask_path, volume.grid), mask_origin=f"given: {mask_path.name}")
+    return prepare(volume, read_mask(mask_path, volume.grid), mask_origin=f"{GIVEN}: {mask_path.name}")

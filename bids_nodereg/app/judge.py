@@ -10,7 +10,7 @@ import pandas as pd
 
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
-from bids_nodereg.imaging.resample import warp_labels, warp_stack
+from bids_nodereg.imaging.resample import warp_image, warp_labels, warp_stack
 from bids_nodereg.imaging.transforms import read_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels
 from bids_nodereg.quality.measures import RegisteredPair, measure_pair
@@ -58,7 +58,8 @@ def judge(pair: Pair, inputs: Inputs, solution: Solution, truth: Path | None, th
 def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> RegisteredPair:
     grid, moving = solution.grid, inputs.moving
     affine_only, total = SpatialMap(solution.affine), solution.forward
-    fixed, mask = onto_grid(inputs.fixed, grid)
+    _, mask = onto_grid(inputs.fixed, grid)
+    fixed = warp_image(inputs.fixed.volume, grid, SpatialMap(np.eye(4)), threads=threads)
     everywhere = np.ones(moving.volume.grid.shape, np.float32)
     stack = np.stack([moving.volume.data, moving.mask.astype(np.float32), everywhere], axis=-1)
     before, after = (

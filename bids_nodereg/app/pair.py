@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING
 
 from bids_nodereg.app.device import peak_device_memory_mib
-from bids_nodereg.app.inputs import read_inputs
+from bids_nodereg.app.inputs import head_note, read_inputs
 from bids_nodereg.app.judge import judge
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from bids_nodereg.app.progress import Progress
     from bids_nodereg.config import Settings
     from bids_nodereg.registration.optimise import Step
+
+
+LOG = logging.getLogger("nodereg")
 
 
 def register_pair(
@@ -50,6 +54,8 @@ def register_pair(
     progress.stage("reading and preparing")
     identity = fingerprint(job, settings)
     inputs = read_inputs(job.pair)
+    for note in filter(None, (head_note(inputs.fixed), head_note(inputs.moving))):
+        LOG.warning("    %s", note)
     solving = time.perf_counter()
     solution = solve(inputs, settings, hardware.device, heard)
     solved = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -58,7 +59,7 @@ def present_pair(
     figures = draw_pair(judged.arrays, names, trace_of(history, work.settings))
     report = PairReport(
         key=out.name.replace("_", "-"),
-        title=f"{out.from_label} onto {out.to_label}",
+        title=_title(work.job),
         rule=work.job.pair.rule,
         fixed=_input(work.job.pair.fixed, work.inputs.fixed, work.job.pair.fixed_dseg),
         moving=_input(work.job.pair.moving, work.inputs.moving, work.job.pair.moving_dseg),
@@ -66,6 +67,10 @@ def present_pair(
         verdict=verdict,
         figures={name: path.relative_to(out.out_dir).as_posix() for name, path in figures.items()},
         outputs=_outputs(work),
+        facts=replace(
+            methods_facts(work.settings, [work.job.pair.fixed], [work.job.pair.moving]),
+            spacing_mm=round(work.solution.grid.spacing[0], 4),
+        ),
         labels_before=judged.labels_before,
         labels_after=judged.labels_after,
         settings=_settings_words(work.settings, work.solution.grid.spacing[0]),
@@ -75,9 +80,7 @@ def present_pair(
     return report
 
 
-def write_report(
-    subject: str, jobs: Sequence[Job], statuses: Sequence[Status], settings: Settings, run_id: str
-) -> None:
+def write_report(subject: str, jobs: Sequence[Job], statuses: Sequence[Status], run_id: str) -> None:
     """Write the page of one subject from what its pairs left beside their figures."""
     failed_names = {status.pair: status for status in statuses if status.status == "failed"}
     failed = [
@@ -90,8 +93,7 @@ def write_report(
     pairs = [pair for pair in map(_kept_pair, kept) if pair is not None]
     if pairs or failed:
         page = jobs[0].outputs.report_html
-        facts = methods_facts(settings, [job.pair.fixed for job in jobs], [job.pair.moving for job in jobs])
-        render_subject(f"sub-{subject}", pairs, page, facts=facts, failed=failed, run=run_id)
+        render_subject(f"sub-{subject}", pairs, page, version=__version__, failed=failed, run=run_id)
 
 
 def _kept_pair(path: Path) -> PairReport | None:
@@ -121,7 +123,7 @@ def methods_facts(settings: Settings, fixed: Sequence[Image], moving: Sequence[I
         spacing_mm=settings.working_resolution_mm,
         folding_epsilon=registration.weights.folding_epsilon,
         penalties=_penalties(registration.weights),
-        software=software(),
+        software=tuple(software().items()),
     )
 
 
@@ -182,10 +184,17 @@ def _outputs(work: Work) -> OutputFiles:
     )
 
 
+def _title(job: Job) -> str:
+    """The pair in words, with what tells the moving image from others of its contrast."""
+    entities = [f"{key}-{value}" for key, value in job.outputs.lead if key != "sub"]
+    described = f" ({' '.join(entities)})" if entities else ""
+    return f"{job.outputs.from_label}{described} onto {job.outputs.to_label}"
+
+
 def _failed(job: Job, status: Status, run_id: str) -> FailedPair:
     return FailedPair(
         key=job.outputs.name.replace("_", "-"),
-        title=f"{job.outputs.from_label} onto {job.outputs.to_label}",
+        title=_title(job),
         fixed=job.pair.fixed.relative,
         moving=job.pair.moving.relative,
         error=status.error,

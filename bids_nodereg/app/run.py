@@ -16,7 +16,8 @@ from bids_nodereg.app.pair import register_pair
 from bids_nodereg.app.present import methods_facts, write_report
 from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
-from bids_nodereg.app.status import Status, why_not_done, write_status
+from bids_nodereg.app.status import NOT_YET, Status, why_not_done, write_status
+from bids_nodereg.app.validate import validate_input
 from bids_nodereg.bids.output_dataset import check_output_folder, write_dataset_files
 from bids_nodereg.config import as_toml
 from bids_nodereg.errors import DataError, NodeRegError
@@ -49,6 +50,9 @@ def run_participants(config: RunConfig, console: Console) -> int:
         If the input, the selection or the output folder cannot be used at all.
     """
     dataset = open_input(config)
+    # Only a run over the whole data set validates it: ten thousand array tasks must not.
+    if not config.skip_bids_validation and not config.selection.participant_label:
+        validate_input(config.bids_dir)
     check_output_folder(config.output_dir)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
     refuse_nothing(config, participants)
@@ -63,7 +67,7 @@ def run_participants(config: RunConfig, console: Console) -> int:
             LOG.info("Methods text: %s", config.output_dir / "logs" / "CITATION.md")
             return 0
         if config.reports_only:
-            return _reports_only(config, participants, run_id)
+            return _reports_only(participants, run_id)
         LOG.info("Device: %s", hardware.name)
         if hardware.note:
             LOG.warning(hardware.note)
@@ -95,7 +99,7 @@ def _register_all(config: RunConfig, participants: Sequence[Participant], run: R
                 if config.fail_fast and mine[-1].status == "failed":
                     break
             if participant.jobs and not _has_report(participant, mine):
-                _write_page(participant, mine, config, run.run_id)
+                _write_page(participant, mine, run.run_id)
             statuses += mine
             if config.fail_fast and any(status.status == "failed" for status in mine):
                 break
@@ -111,7 +115,7 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
         if not reason:
             LOG.info("    already done")
             return Status(name, subject, "already done")
-        LOG.debug("    to do: %s", reason)
+        LOG.log(logging.DEBUG if reason == NOT_YET else logging.INFO, "    to do: %s", reason)
         status = register_pair(job, config.settings, run.hardware, run.run_id, progress)
     except NodeRegError as error:
         LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
@@ -131,11 +135,11 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
     return status
 
 
-def _write_page(participant: Participant, statuses: Sequence[Status], config: RunConfig, run_id: str) -> None:
+def _write_page(participant: Participant, statuses: Sequence[Status], run_id: str) -> None:
     """Write a participant's page; a page that cannot be made does not stop the others."""
     page = participant.jobs[0].outputs.report_html
     try:
-        write_report(participant.subject, participant.jobs, statuses, config.settings, run_id)
+        write_report(participant.subject, participant.jobs, statuses, run_id)
         LOG.info("Report: %s", page)
     except NodeRegError as error:
         LOG.error("Report %s could not be written: %s", page, error)  # noqa: TRY400
@@ -160,18 +164,18 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
         len(failed),
         config.output_dir,
     )
-    for status in failed:
-        LOG.error("Failed: %s: %s", status.pair, status.error)
+    if failed:
+        LOG.error("Failed: %s", ", ".join(status.pair for status in failed))
     codes = {status.exit_code for status in failed}
     if not codes:
         return 0
     return codes.pop() if len(codes) == 1 and len(failed) == count else 1
 
 
-def _reports_only(config: RunConfig, participants: Sequence[Participant], run_id: str) -> int:
+def _reports_only(participants: Sequence[Participant], run_id: str) -> int:
     for participant in participants:
         if participant.jobs:
-            _write_page(participant, (), config, run_id)
+            _write_page(participant, (), run_id)
     return 0
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 REPORT_DATA = "_report.json"
 """End of the name of the file that keeps a pair's section of the report."""
 
+NOT_YET = "not done yet"
+
 Ending = Literal["done", "already done", "failed"]
 
 
@@ -74,7 +76,7 @@ def why_not_done(job: Job, settings: Settings) -> str:
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return "not done yet"
+        return NOT_YET
     except (OSError, ValueError):
         return f"{path.name} cannot be read"
     wanted = fingerprint(job, settings)

@@ -128,7 +128,7 @@ def _output(facts: MethodsFacts, cite: _Citations) -> str:
 
 
 def _software(facts: MethodsFacts, cite: _Citations) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in facts.software.items())
+    versions = ", ".join(f"{name} {version}" for name, version in facts.software)
     return (
         f"Data were queried with PyBIDS{cite('yarkoni2019')} and read with NiBabel{cite('nibabel')}; "
         f"computation used PyTorch{cite('paszke2019')}{f' (versions: {versions})' if versions else ''}."

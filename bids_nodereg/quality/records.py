@@ -111,7 +111,7 @@ class MethodsFacts:
     spacing_mm: float
     folding_epsilon: float
     penalties: tuple[str, ...] = ("the gradient of the velocity",)
-    software: Mapping[str, str] = field(default_factory=dict)
+    software: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +138,8 @@ class PairReport:
         What was written.
     labels_before, labels_after
         Overlap of each label by the affine alone and by the whole map.
+    facts
+        What the methods paragraph says of the pair.
     settings, provenance
         Words by name, in the order shown: what was asked for; what ran where, when, how long.
     """
@@ -151,6 +153,7 @@ class PairReport:
     verdict: Verdict
     figures: Mapping[str, str]
     outputs: OutputFiles
+    facts: MethodsFacts | None = None
     labels_before: tuple[LabelOverlap, ...] = ()
     labels_after: tuple[LabelOverlap, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -202,10 +205,20 @@ def from_json(content: Mapping[str, Any]) -> PairReport:
             "moving": _image(content["moving"]),
             "verdict": Verdict(verdict["status"], tuple(verdict["reasons"])),
             "outputs": OutputFiles(**content["outputs"]),
+            "facts": _facts(content["facts"]),
             "labels_before": tuple(LabelOverlap(**row) for row in content["labels_before"]),
             "labels_after": tuple(LabelOverlap(**row) for row in content["labels_after"]),
         }
     )
+
+
+def _facts(content: Mapping[str, Any] | None) -> MethodsFacts | None:
+    """Facts with the tuples that JSON has made lists of."""
+    if content is None:
+        return None
+    sequences = {name: tuple(value) for name, value in content.items() if isinstance(value, list)}
+    software = tuple((name, version) for name, version in content["software"])
+    return MethodsFacts(**{**content, **sequences, "software": software})
 
 
 def _image(content: Mapping[str, Any]) -> InputImage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ def render_subject(
     pairs: Sequence[PairReport],
     out_html: Path,
     *,
-    facts: MethodsFacts,
+    version: str,
     failed: Sequence[FailedPair] = (),
     run: str = "",
 ) -> Path:
@@ -49,8 +50,8 @@ def render_subject(
         Registered pairs, in the order shown; figure paths are relative to the folder of ``out_html``.
     out_html
         Final name; the page appears there only when whole.
-    facts
-        Settings for the methods paragraph.
+    version
+        Of the program that writes the page.
     failed
         Pairs that ended in an error.
     run
@@ -80,8 +81,8 @@ def render_subject(
         subject=subject,
         pairs=[_pair_context(pair, out_html.parent) for pair in pairs],
         failed=failed,
-        methods=methods(facts),
-        facts=facts,
+        methods=[methods(each) for each in _by_settings(pairs)],
+        version=version,
         run=run,
         # Both are files of this package, so they are the only text that is not escaped.
         style=Markup(style),  # noqa: S704
@@ -90,6 +91,21 @@ def render_subject(
     )
     write_text(out_html, page)
     return out_html
+
+
+def _by_settings(pairs: Sequence[PairReport]) -> list[MethodsFacts]:
+    """What the pairs share, once for each set of settings, with the contrasts of all that share it."""
+    groups: dict[MethodsFacts, list[MethodsFacts]] = {}
+    for facts in (pair.facts for pair in pairs if pair.facts is not None):
+        groups.setdefault(replace(facts, fixed_contrasts=(), moving_contrasts=()), []).append(facts)
+    return [
+        replace(
+            shared,
+            fixed_contrasts=tuple(sorted({name for facts in group for name in facts.fixed_contrasts})),
+            moving_contrasts=tuple(sorted({name for facts in group for name in facts.moving_contrasts})),
+        )
+        for shared, group in groups.items()
+    ]
 
 
 def _pair_context(pair: PairReport, folder: Path) -> dict[str, object]:

@@ -18,7 +18,7 @@ FACTS = MethodsFacts(
     iterations=(100, 50),
     spacing_mm=1.5,
     folding_epsilon=0.1,
-    software={"PyTorch": "2.9"},
+    software=(("PyTorch", "2.9"),),
 )
 
 
@@ -39,6 +39,7 @@ def pair_report(**changes: object) -> PairReport:
         "outputs": OutputFiles("forward.h5", "inverse.h5", "affine.txt", "warp.nii.gz", "warped.nii.gz"),
         "labels_before": (LabelOverlap(1, "cortex", 0.5, 3.0, 10.0, 11.0),),
         "labels_after": (LabelOverlap(1, "cortex", 0.8, None, 10.0, 10.5),),
+        "facts": FACTS,
         "settings": {"Preset": "default"},
         "provenance": {"Device": "cpu"},
     }

@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
 
 def render(folder: Path, *pairs: object, **options: object) -> str:
-    path = render_subject("sub-01", pairs, folder / "sub-01.html", facts=FACTS, **options)
+    path = render_subject("sub-01", pairs, folder / "sub-01.html", version="0.1.0", **options)
     return path.read_text(encoding="utf-8")
 
 
@@ -108,7 +108,7 @@ def test_markup_from_a_data_set_is_shown_as_text(tmp_path: Path) -> None:
     )
     failed = FailedPair("bad", EVIL, EVIL, EVIL, EVIL, EVIL)
 
-    path = render_subject(EVIL, [pair], tmp_path / "x.html", facts=FACTS, failed=[failed], run=EVIL)
+    path = render_subject(EVIL, [pair], tmp_path / "x.html", version="0.1.0", failed=[failed], run=EVIL)
     text = path.read_text(encoding="utf-8")
 
     assert "alert(" in text
@@ -187,3 +187,20 @@ def test_numbers_have_the_digits_their_unit_deserves(value: float | None, units:
 def test_headline_numbers_are_only_those_that_exist() -> None:
     assert [tile.label for tile in tiles(pair_report())] == ["NMI", "Folded voxels"]
     assert tiles(pair_report(measures={})) == ()
+
+
+def test_the_methods_are_those_of_the_pairs_on_the_page(tmp_path):
+    """Pairs of the same settings share a text, others have their own, and each is of what was done."""
+    flair = pair_report(key="flair", facts=replace(FACTS, moving_contrasts=("FLAIR",)))
+    t2w = pair_report(facts=replace(FACTS, moving_contrasts=("T2w",)))
+    rigid = pair_report(key="rigid", facts=replace(FACTS, moving_contrasts=("PDw",), transform="rigid"))
+    page = render(tmp_path, flair, t2w, rigid)
+    assert "FLAIR and T2w images were registered" in page
+    assert "PDw images were registered" in page
+    assert page.count("The deformation is the flow") == 1
+    assert "No pair was registered" in render(tmp_path)
+
+
+def test_a_pair_survives_json(tmp_path):
+    pair = pair_report()
+    assert from_json(json.loads(json.dumps(to_json(pair)))) == pair
