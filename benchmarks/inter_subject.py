@@ -18,10 +18,10 @@ import torch
 from common import ROOT, shared_data, write_results
 
 from bids_nodereg.app.inputs import Inputs
-from bids_nodereg.app.stages import deform, find_affine
+from bids_nodereg.app.stages import common_grid, deform, find_affine
 from bids_nodereg.config import PRESETS, Settings, overlay
 from bids_nodereg.imaging.maps import SpatialMap, forward_map
-from bids_nodereg.imaging.prepare import prepare, working_grid
+from bids_nodereg.imaging.prepare import prepare
 from bids_nodereg.imaging.resample import warp_labels
 from bids_nodereg.imaging.volume import Volume, read_image, read_labels
 from bids_nodereg.quality.jacobian import jacobian_measures
@@ -92,7 +92,7 @@ def make_case(settings: Settings, fixed: str, moving: str) -> Case:
         prepare(read_image(anat[moving] / f"sub-{moving}_T2w.nii.gz")),
     )
     affine = find_affine(inputs, settings, CPU, lambda _step: None)
-    grid = working_grid(inputs.fixed, settings.working_resolution_mm, settings.margin_mm)
+    grid = common_grid(inputs.fixed, settings)
     fixed_labels = warp_labels(labels_of(fixed), grid, SpatialMap(np.eye(4)), threads=2)
     name = f"{fixed} T1w, {moving} T2w"
     return Case(name, inputs, affine, grid, fixed_labels, labels_of(moving))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bids_nodereg.config import Settings
     from bids_nodereg.geometry import Grid
     from bids_nodereg.imaging.maps import SpatialMap
+    from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.registration.diffeomorphism import Repair
     from bids_nodereg.registration.optimise import Step
 
@@ -59,14 +60,17 @@ class Solution:
 def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep) -> Solution:
     """Align a pair, and deform it where the settings go that far."""
     affine = find_affine(inputs, settings, device, on_step)
-    # Finer than the fixed image's finest edge there is nothing to see.
-    spacing_mm = max(settings.working_resolution_mm, min(inputs.fixed.volume.grid.spacing))
-    # The velocity falls to zero over the rim, which must not reach into the mask.
-    margin_mm = max(settings.margin_mm, RIM_VOXELS * spacing_mm)
-    grid = working_grid(inputs.fixed, spacing_mm, margin_mm)
+    grid = common_grid(inputs.fixed, settings)
     if settings.transform != "deformable":
         return Solution(grid, affine, forward_map(affine), inverse_map(affine))
     return deform(inputs, affine, grid, settings, device, on_step)
+
+
+def common_grid(fixed: Prepared, settings: Settings) -> Grid:
+    """Working grid of a pair: no finer than the fixed image's finest edge, with room for the rim."""
+    spacing_mm = max(settings.working_resolution_mm, min(fixed.volume.grid.spacing))
+    # The velocity falls to zero over the rim, which must not reach into the mask.
+    return working_grid(fixed, spacing_mm, max(settings.margin_mm, RIM_VOXELS * spacing_mm))
 
 
 def deform(
