@@ -1,4 +1,4 @@
-"""Do SimpleITK, ANTs and nitransforms reproduce our images from our files, on the demo data?
+"""Compare what SimpleITK, ANTs and nitransforms make of our files with our own images, on the demo data.
 
 Needs the output of ``make demo``. Forward: against the image that the program wrote. Inverse: the
 fixed image pulled onto the moving grid, against SimpleITK, since the program writes no such image.

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bids_nodereg import __version__
-from bids_nodereg.cli import build_parser, main, parse
+from bids_nodereg.cli import SQUARINGS, build_parser, main, parse
 from bids_nodereg.config import PRESETS, RunConfig, Selection
 from bids_nodereg.errors import UsageError
 from tests.bids.make import make_dataset
@@ -451,3 +451,22 @@ def test_the_module_and_the_command_return_the_code(tmp_path):
     assert answer.stdout == ""
     assert answer.stderr.startswith("nodereg: error: ")
     assert answer.stderr.count("\n") == 1
+
+
+def test_squaring_without_steps_takes_enough_of_them():
+    solver = parse([*BASE, "--solver", "squaring"]).settings.registration.solver
+    assert (solver.scheme, solver.steps) == ("squaring", SQUARINGS)
+
+
+def test_a_scheduler_that_ends_the_run_is_answered_with_75(tmp_path):
+    """SIGTERM in the middle of a pair: a sentence, the code for "again", and no half-written file."""
+    raw = make_images(tmp_path / "raw", *PAIR)
+    code = (
+        "import os, signal, sys, bids_nodereg.cli as cli\n"
+        "cli._run = lambda config: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(cli.entry_point())\n"
+    )
+    words = [sys.executable, "-c", code, str(raw), str(tmp_path / "out"), "participant"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 75
+    assert ended.stderr == "nodereg: interrupted by SIGTERM; run the same command again to go on.\n"
