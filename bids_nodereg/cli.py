@@ -168,9 +168,11 @@ def _put(tree: dict[str, Any], path: Sequence[str], value: object) -> None:
 
 def _run(config: RunConfig) -> int:
     """Import what the run needs, and no more: torch only where something is computed."""
-    # Threads that wait must sleep, not spin: on a shared machine spinning costs several times the work.
-    # The libraries read it when they are loaded.
+    # Waiting threads spin for some microseconds only and then sleep: with long spinning a shared machine
+    # does several times the work, with none small images wait for threads to wake. The libraries read
+    # this when they are loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     from rich.console import Console
 
     from bids_nodereg.app.log import log_to_console
