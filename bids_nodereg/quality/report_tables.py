@@ -108,7 +108,7 @@ def tiles(pair: PairReport) -> tuple[Tile, ...]:
         value = number(get("endpoint_error_mean_mm"), "mm")
         found.append(Tile("Error to truth", f"{value} mm", f"mean; 95th percentile {p95} mm"))
     if get("time_total_s") is not None:
-        below = f"{number(get('time_registration_s'), 's')} s optimising"
+        below = f"{number(get('time_registration_s'), 's')} s registering"
         found.append(Tile("Time", f"{number(get('time_total_s'), 's')} s", below))
     return tuple(found)
 
