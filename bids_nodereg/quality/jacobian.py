@@ -218,8 +218,8 @@ def _edges(displaced: Floats) -> _Edges:
     inner = slice(1, -1)
     one_sided = []
     for axis in range(3):
-        keep = tuple(slice(None) if other == axis else inner for other in range(3))
-        difference = np.diff(displaced, axis=axis + 1)[(slice(None), *keep)]
+        keep = (slice(None), *(slice(None) if other == axis else inner for other in range(3)))
+        difference = np.diff(displaced, axis=axis + 1)[keep]
         difference[axis] += 1
         ahead = np.moveaxis(difference, axis + 1, 0)
         one_sided.append((np.moveaxis(ahead[:-1], 0, axis + 1), np.moveaxis(ahead[1:], 0, axis + 1)))

@@ -71,7 +71,12 @@ def methods(facts: MethodsFacts) -> MethodsText:
 
 def references() -> dict[str, str]:
     """Load the reference of each key."""
-    text = resources.files(__package__).joinpath("templates", "references.json").read_text(encoding="utf-8")
+    text = (
+        resources.files(__package__)
+        .joinpath("templates")
+        .joinpath("references.json")
+        .read_text(encoding="utf-8")
+    )
     content: dict[str, str] = json.loads(text)
     return content
 

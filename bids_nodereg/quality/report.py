@@ -145,4 +145,4 @@ def _data_uri(path: Path) -> str:
 
 def _asset(name: str) -> str:
     """Load a file that goes into the page as it is."""
-    return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+    return resources.files(__package__).joinpath("templates").joinpath(name).read_text(encoding="utf-8")
