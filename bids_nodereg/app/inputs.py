@@ -38,8 +38,7 @@ def read_inputs(pair: Pair) -> Inputs:
 
 def head_note(prepared: Prepared) -> str:
     """What to tell where no mask was given and the foreground is a whole head; empty otherwise."""
-    volume_mm3 = prepared.mask.sum() * prepared.volume.grid.voxel_volume
-    if prepared.mask_origin.startswith(GIVEN) or volume_mm3 <= LARGEST_BRAIN_MM3:
+    if prepared.mask_origin.startswith(GIVEN) or not _is_head(prepared):
         return ""
     return (
         f"{prepared.volume.path.name}: no brain mask was given and the foreground is a whole head; the "
@@ -52,11 +51,15 @@ def looks_skull_stripped(prepared: Prepared) -> bool:
 
     A raw data set does not say it, and BIDS wants to know it of every derived image.
     """
-    volume_mm3 = prepared.mask.sum() * prepared.volume.grid.voxel_volume
     outside = prepared.volume.data[~prepared.mask]
-    if outside.size == 0 or volume_mm3 > LARGEST_BRAIN_MM3:
+    if outside.size == 0 or _is_head(prepared):
         return False
     return bool(np.mean(outside == np.median(outside)) > CONSTANT_SHARE)
+
+
+def _is_head(prepared: Prepared) -> bool:
+    """Whether the mask holds more than a brain can."""
+    return bool(prepared.mask.sum() * prepared.volume.grid.voxel_volume > LARGEST_BRAIN_MM3)
 
 
 def _read(path: Path, mask_path: Path | None) -> Prepared:

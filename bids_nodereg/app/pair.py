@@ -15,6 +15,7 @@ from bids_nodereg.app.stages import solve
 from bids_nodereg.app.status import Status, fingerprint, report_data
 from bids_nodereg.app.write import Work, write_images, write_quality, write_sidecars, write_transforms
 from bids_nodereg.config import as_plain
+from bids_nodereg.errors import DataError
 from bids_nodereg.files import remove
 from bids_nodereg.quality.verdict import verdict
 
@@ -57,7 +58,11 @@ def register_pair(
     for note in filter(None, (head_note(inputs.fixed), head_note(inputs.moving))):
         LOG.warning("    %s", note)
     solving = time.perf_counter()
-    solution = solve(inputs, settings, hardware.device, heard)
+    try:
+        solution = solve(inputs, settings, hardware.device, heard)
+    except FloatingPointError as error:
+        msg = f"{error}. Look at both images and their masks: is there anything in them?"
+        raise DataError(msg) from error
     solved = time.perf_counter()
 
     progress.stage("writing transforms and images")

@@ -20,7 +20,7 @@ from bids_nodereg.app.status import NOT_YET, Status, why_not_done, write_status
 from bids_nodereg.app.validate import validate_input
 from bids_nodereg.bids.output_dataset import check_output_folder, write_dataset_files
 from bids_nodereg.config import as_toml
-from bids_nodereg.errors import DataError, NodeRegError
+from bids_nodereg.errors import NodeRegError
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.methods import methods_markdown
 
@@ -120,10 +120,6 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
     except NodeRegError as error:
         LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
         return Status(name, subject, "failed", time.perf_counter() - began, "", str(error), error.exit_code)
-    except FloatingPointError as error:
-        reason = f"{error}. Look at both images and their masks: is there anything in them?"
-        LOG.error("    %s failed: %s", name, reason)  # noqa: TRY400
-        return Status(name, subject, "failed", time.perf_counter() - began, "", reason, DataError.exit_code)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other pairs must go on
         LOG.error("    %s failed by a fault of nodereg: %s: %s", name, type(error).__name__, error)  # noqa: TRY400
         LOG.debug(traceback.format_exc())

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from bids_nodereg.registration.descriptors import describe
+from bids_nodereg.registration.descriptors import describe, masked_distance
 from bids_nodereg.registration.kernels import descriptor_distance
 from bids_nodereg.registration.optimise import ImagePair, Step
 from bids_nodereg.registration.settings import DescriptorSettings
@@ -124,9 +124,8 @@ class _Level:
         points = identity(self.pair.fixed.shape[2:], self.pair.fixed) * self.fixed_scale
         mapped = transform(matrix, points) / self.moving_scale
         warped, mask = sample(self.pair.moving, mapped), sample(self.pair.moving_mask, mapped)
-        squared = (describe(warped, self.pair.fixed_mask, DESCRIPTOR) - self.described).square()
         weight = self.pair.fixed_mask
-        similarity = (squared.mean(1, keepdim=True) * weight).sum() / weight.sum()
+        similarity = masked_distance(self.described, describe(warped, weight, DESCRIPTOR), weight)
         mismatch = (mask - weight).square().sum() / weight.sum()
         return similarity + MASK_WEIGHT * mismatch
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bids_nodereg.registration.descriptors import describe
+from bids_nodereg.registration.descriptors import describe, masked_distance
 from bids_nodereg.registration.kernels import descriptor_distance
 from bids_nodereg.registration.objective import Terms, objective
 from bids_nodereg.registration.ode import flow
@@ -173,8 +173,7 @@ def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> Callable[[Te
 
         def recomputed(displacement: Tensor) -> Tensor:
             warped = sample(pair.moving, points + displacement)
-            squared = (describe(warped, pair.fixed_mask, settings) - fixed).square().mean(1, keepdim=True)
-            return (squared * pair.fixed_mask).sum() / pair.fixed_mask.sum()
+            return masked_distance(fixed, describe(warped, pair.fixed_mask, settings), pair.fixed_mask)
 
         return recomputed
     fixed_last = fixed.movedim(1, -1).contiguous()

@@ -147,6 +147,18 @@ def test_a_damaged_leftover_stops_neither_the_pages_nor_the_group(finished):
     assert len((finished.out / "group_registration.tsv").read_text().splitlines()) == 2
 
 
+def test_numbers_that_are_none_are_unusable_data(rigid, monkeypatch):
+    def fail(*_rest):
+        msg = "the objective was not finite"
+        raise FloatingPointError(msg)
+
+    monkeypatch.setattr("bids_nodereg.app.pair.solve", fail)
+    assert rigid.again("--transform", "rigid", "--force") == 65
+    log = (rigid.logs()[-1] / "run.log").read_text()
+    assert "the objective was not finite. Look at both images" in log
+    assert "fault of nodereg" not in log
+
+
 def test_a_deformable_result_made_rigid_keeps_no_field(finished):
     assert finished.warp.is_file()
     assert finished.again("--transform", "rigid") == 0

@@ -48,3 +48,12 @@ def describe(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -
         ``1 c i j k``, differentiable with respect to ``image``.
     """
     return DESCRIPTORS[settings.name](image, mask, settings)
+
+
+def masked_distance(fixed: Tensor, moving: Tensor, weight: Tensor) -> Tensor:
+    """Mean squared difference of two descriptors ``1 c i j k``, over channels and a weight ``1 1 i j k``.
+
+    The mean is over the sum of the weight, never over all voxels.
+    """
+    squared = (moving - fixed).square().mean(1, keepdim=True)
+    return (squared * weight).sum() / weight.sum()
