@@ -24,7 +24,7 @@ import torch
 
 from bids_nodereg.registration.descriptors import describe, masked_distance
 from bids_nodereg.registration.kernels import descriptor_distance
-from bids_nodereg.registration.optimise import ImagePair, Step
+from bids_nodereg.registration.optimise import Step
 from bids_nodereg.registration.settings import DescriptorSettings
 from bids_nodereg.registration.warp import identity, lattice_ratio, sample
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from bids_nodereg.registration.image_pair import ImagePair
     from bids_nodereg.registration.settings import AffineSettings
 
 Freedom = Literal["rigid", "affine"]
@@ -125,7 +126,8 @@ class _Level:
         mapped = transform(matrix, points) / self.moving_scale
         warped, mask = sample(self.pair.moving, mapped), sample(self.pair.moving_mask, mapped)
         weight = self.pair.fixed_mask
-        similarity = masked_distance(self.described, describe(warped, weight, DESCRIPTOR), weight)
+        compared = _compared(self.pair, mapped)
+        similarity = masked_distance(self.described, describe(warped, weight, DESCRIPTOR), compared)
         mismatch = (mask - weight).square().sum() / weight.sum()
         return similarity + MASK_WEIGHT * mismatch
 
@@ -158,6 +160,7 @@ def align(
         index, or None for none. Its rotation is where the starts turn from; its position is one more
         start beside the centres of mass, as two scans of one session are often in place already.
     """
+    pair = pair.without_excluded()
     told = torch.eye(4, dtype=torch.float64) if told is None else told
     axes = told[:3, :3].to(pair.fixed.device)
     frame = _Frame(centre_of_mass(pair.fixed_mask), centre_of_mass(pair.moving_mask), spacing_mm, axes)
@@ -234,6 +237,17 @@ def _level(pair: ImagePair, number: int, shrink: float) -> _Level:
     )
 
 
+@torch.no_grad()
+def _compared(pair: ImagePair, mapped: Tensor) -> Tensor:
+    """Where a pair is compared: the fixed mask without what is excluded in either image."""
+    weight = pair.fixed_mask
+    if pair.fixed_cost is not None:
+        weight = weight * pair.fixed_cost
+    if pair.moving_cost is None:
+        return weight
+    return weight * sample(pair.moving_cost, mapped)
+
+
 def _starts(angles_deg: tuple[float, ...], like: Tensor) -> list[Tensor]:
     """Parameters of all combinations of the angles about the three axes, no turn first."""
     combinations = sorted(product(angles_deg, repeat=3), key=lambda angles: sum(a * a for a in angles))
@@ -262,9 +276,11 @@ def _residual_distance(pair: ImagePair, matrix: Tensor, frame: _Frame) -> Callab
         for image, where in ((pair.fixed, pair.fixed_mask), (moving, (mask > 0.5).to(mask.dtype)))
     )
 
+    compared = _compared(pair, mapped)
+
     def distance(parameters: Tensor) -> Tensor:
         displacement = transform(frame.matrix(parameters), points) - points
-        return descriptor_distance(fixed_last, moving_last, displacement, pair.fixed_mask)
+        return descriptor_distance(fixed_last, moving_last, displacement, compared)
 
     return distance
 

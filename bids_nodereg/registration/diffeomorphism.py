@@ -16,6 +16,7 @@ from bids_nodereg.registration.ode import integrate
 from bids_nodereg.registration.settings import SolverSettings
 from bids_nodereg.registration.smoothing import gaussian
 from bids_nodereg.registration.warp import (
+    balanced_inverse,
     corner_determinants,
     fixed_point_inverse,
     identity,
@@ -48,7 +49,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Maps:
-    """Displacements ``1 3 i j k`` in voxels of the working grid, and how they were made."""
+    """Displacements ``1 3 i j k`` in voxels of the working grid, and the velocity they come from."""
 
     forward: Tensor
     inverse: Tensor
@@ -62,7 +63,7 @@ def diffeomorphic_maps(velocity: Tensor, shape: Sequence[int], steps: int) -> Ma
     Parameters
     ----------
     velocity
-        ``1 3 i j k`` in voxels of its lattice, zero on the boundary.
+        ``n 3 i j k`` in voxels of its lattice, zero on the boundary; ``n`` parts of the time.
     shape
         Working grid, over the same extent.
     steps
@@ -78,7 +79,7 @@ def diffeomorphic_maps(velocity: Tensor, shape: Sequence[int], steps: int) -> Ma
         else:
             velocity = 0.9 * velocity
         forward, inverse, folds = _both_ways(velocity, shape, steps)
-    polished = fixed_point_inverse(forward, inverse, POLISH_ITERATIONS)
+    polished = balanced_inverse(forward, fixed_point_inverse(forward, inverse, POLISH_ITERATIONS))
     if not folded_cells(polished).any():
         inverse = polished
     return Maps(forward, inverse, velocity, Repair(folded_before, rounds, smoothed))
@@ -86,17 +87,20 @@ def diffeomorphic_maps(velocity: Tensor, shape: Sequence[int], steps: int) -> Ma
 
 def _both_ways(velocity: Tensor, shape: Sequence[int], steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """Forward and inverse displacement, and the cells that fold in either."""
-    forward, inverse = flow_on(velocity, shape, steps), flow_on(-velocity, shape, steps)
+    forward = flow_on(velocity, shape, steps)
+    inverse = flow_on(velocity, shape, steps, start=1.0, end=0.0)
     return forward, inverse, folded_cells(forward) | folded_cells(inverse)
 
 
-def flow_on(velocity: Tensor, shape: Sequence[int], steps: int) -> Tensor:
+def flow_on(
+    velocity: Tensor, shape: Sequence[int], steps: int, start: float = 0.0, end: float = 1.0
+) -> Tensor:
     """Displacement at every voxel of a finer lattice, in its voxels, by RK4 through the velocity."""
     ratio = lattice_ratio(velocity.shape[2:], shape, velocity)
-    start = identity(shape, velocity) / ratio
+    points = identity(shape, velocity) / ratio
     with torch.no_grad():
-        end = integrate(velocity, start, SolverSettings(scheme="rk4", steps=steps))
-    return (end - start) * ratio
+        moved = integrate(velocity, points, SolverSettings(scheme="rk4", steps=steps), start, end)
+    return (moved - points) * ratio
 
 
 def folded_cells(displacement: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from torch import relu
 from bids_nodereg.registration.warp import corner_determinants
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from bids_nodereg.registration.settings import LossWeights
@@ -29,21 +31,32 @@ class Terms:
     loss: Tensor
 
 
-def objective(similarity: Tensor, velocity: Tensor, displacement: Tensor, weights: LossWeights) -> Terms:
+def objective(
+    similarity: Tensor,
+    velocity: Tensor,
+    displacements: Sequence[Tensor],
+    weights: LossWeights,
+    stiffness: Tensor | None = None,
+) -> Terms:
     """Add the regularising terms to the similarity.
 
     Parameters
     ----------
     similarity
         Scalar distance of the descriptors.
-    velocity, displacement
-        ``1 3 i j k`` in voxels of the velocity lattice: the field and its flow.
+    velocity
+        ``n 3 i j k`` in voxels of its lattice.
+    displacements
+        Its flow, and the inverse flow where the objective is symmetric: ``1 3 i j k`` in voxels.
     weights
         Weights and the barrier's epsilon.
+    stiffness
+        Relative weight of the gradient penalty in space, ``1 1 i j k``.
     """
-    folding = folding_barrier(displacement, weights.folding_epsilon)
-    gradient = squared_gradient(velocity if weights.gradient_of == "velocity" else displacement)
-    magnitude = velocity.square().sum(1).mean()
+    folding = mean([folding_barrier(u, weights.folding_epsilon) for u in displacements])
+    rough = [velocity] if weights.gradient_of == "velocity" else displacements
+    gradient = mean([squared_gradient(field, stiffness) for field in rough])
+    magnitude = _mean_over_parts(velocity.square().sum(1))
     loss = (
         similarity + weights.folding * folding + weights.gradient * gradient + weights.magnitude * magnitude
     )
@@ -58,9 +71,32 @@ def folding_barrier(displacement: Tensor, epsilon: float) -> Tensor:
     return relu(epsilon - corner_determinants(displacement)).square().mean()
 
 
-def squared_gradient(field: Tensor) -> Tensor:
-    """Mean over voxels of the squared Frobenius norm of the gradient (forward differences)."""
-    return sum(
-        (field.diff(dim=axis).square().sum(1).mean() for axis in (2, 3, 4)),
-        start=field.new_zeros(()),
-    )
+def squared_gradient(field: Tensor, stiffness: Tensor | None = None) -> Tensor:
+    """Mean over voxels of the squared Frobenius norm of the gradient (forward differences).
+
+    Parameters
+    ----------
+    field
+        ``n 3 i j k``; the mean is over ``n`` too.
+    stiffness
+        Weight of each voxel, ``1 1 i j k``; a difference takes the mean of its two ends.
+    """
+    total = field.new_zeros(())
+    for axis in (2, 3, 4):
+        squared = field.diff(dim=axis).square().sum(1, keepdim=True)
+        if stiffness is not None:
+            size = stiffness.shape[axis] - 1
+            squared = squared * (stiffness.narrow(axis, 0, size) + stiffness.narrow(axis, 1, size)) / 2
+        total = total + _mean_over_parts(squared)
+    return total
+
+
+def _mean_over_parts(values: Tensor) -> Tensor:
+    """Mean of ``n ...`` in which the ``n`` parts of the time may be reversed without a change of a bit."""
+    parts = values.flatten(1).mean(1)
+    return (parts + parts.flip(0)).mean() / 2
+
+
+def mean(terms: Sequence[Tensor]) -> Tensor:
+    """Mean in which two terms may change places without a change of a bit."""
+    return sum(terms[1:], start=terms[0]) / len(terms)

@@ -1,4 +1,8 @@
-"""The flow of a stationary velocity field: d phi/dt = v(phi), phi(0) = id, over t in [0, 1].
+"""The flow of a velocity field: d phi/dt = v(phi, t), phi(0) = id, over t in [0, 1].
+
+The field is stationary, or piecewise constant in time: ``n 3 i j k`` holds the vectors of ``n`` equal
+parts of [0, 1] in order. Either way the flow from any time to any other is a diffeomorphism, and the
+flow back is its inverse.
 
 A scheme is a Butcher tableau, one function steps it. The gradient with respect to the velocity
 comes by one of three routes: `backprop` keeps every stage, `checkpoint` keeps the state after
@@ -10,6 +14,7 @@ flow, discretised: they differ by the order of the scheme.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 class Tableau:
     """An explicit Runge-Kutta scheme: stage ``n`` starts from ``sum_m a[n][m] k_m``; the step is ``b . k``.
 
-    A stationary field needs no nodes ``c``.
+    A field constant in time needs no nodes ``c``.
     """
 
     order: int
@@ -45,15 +50,17 @@ TABLEAUS: Mapping[str, Tableau] = {
 }
 
 
-def flow(velocity: Tensor, solver: SolverSettings) -> Tensor:
-    """Displacement at t = 1 of every lattice point that the field carries along.
+def flow(velocity: Tensor, solver: SolverSettings, start: float = 0.0, end: float = 1.0) -> Tensor:
+    """Displacement, from one time to another, of every lattice point that the field carries along.
 
     Parameters
     ----------
     velocity
-        ``v``, ``1 3 i j k`` in voxels of its lattice per unit time.
+        ``v``, ``n 3 i j k`` in voxels of its lattice per unit time; ``n`` equal parts of [0, 1].
     solver
-        Scheme, number of steps and gradient route.
+        Scheme, number of steps over [0, 1] and gradient route.
+    start, end
+        Times in [0, 1]; ``start > end`` goes back along the same paths.
 
     Returns
     -------
@@ -66,25 +73,62 @@ def flow(velocity: Tensor, solver: SolverSettings) -> Tensor:
         If the adjoint is asked of scaling and squaring, which solves no ODE step by step.
     """
     if solver.scheme == "squaring":
-        return squaring(velocity, solver.steps, solver.gradient)
-    start = identity(velocity.shape[2:], velocity)
-    return integrate(velocity, start, solver) - start
+        displacement = velocity.new_zeros(1, *velocity.shape[1:])
+        for part, duration in time_parts(velocity.shape[0], start, end):
+            piece = squaring(velocity[part : part + 1] * duration, solver.steps, solver.gradient)
+            displacement = compose(piece, displacement)
+        return displacement
+    points = identity(velocity.shape[2:], velocity)
+    return integrate(velocity, points, solver, start, end) - points
 
 
-def integrate(velocity: Tensor, start: Tensor, solver: SolverSettings) -> Tensor:
-    """Positions at t = 1 of the points ``start`` (``1 3 x y z``, voxel index of the velocity lattice)."""
+def integrate(
+    velocity: Tensor, position: Tensor, solver: SolverSettings, start: float = 0.0, end: float = 1.0
+) -> Tensor:
+    """Where the points ``position`` (``1 3 x y z``, voxel index of the velocity lattice) are at ``end``.
+
+    Each part of the time takes its share of the solver's steps, and one at least.
+    """
+    for part, duration in time_parts(velocity.shape[0], start, end):
+        steps = max(1, math.ceil(abs(duration) * solver.steps - 1e-9))
+        # Unit time through the scaled field is the same path; the solver below knows no other.
+        position = _unit_time(velocity[part : part + 1] * duration, position, solver, steps)
+    return position
+
+
+def time_parts(parts: int, start: float, end: float) -> list[tuple[int, float]]:
+    """Split the way from ``start`` to ``end`` at multiples of ``1 / parts``.
+
+    Returns
+    -------
+    list
+        (number of the part of [0, 1], signed time spent in it), in order of passing.
+
+    Examples
+    --------
+    >>> time_parts(2, 0.0, 1.0)
+    [(0, 0.5), (1, 0.5)]
+    >>> time_parts(1, 0.5, 0.0)
+    [(0, -0.5)]
+    """
+    low, high = min(start, end), max(start, end)
+    spans = [(n, min(high, (n + 1) / parts) - max(low, n / parts)) for n in range(parts)]
+    ahead = [(n, span) for n, span in spans if span > 0]
+    return ahead if end >= start else [(n, -span) for n, span in reversed(ahead)]
+
+
+def _unit_time(velocity: Tensor, position: Tensor, solver: SolverSettings, steps: int) -> Tensor:
+    """Carry points through a stationary field, ``1 3 i j k``, for one unit of time."""
     tableau = TABLEAUS[solver.scheme]
     if solver.gradient == "adjoint":
-        arguments = (velocity, start, tableau, solver.steps)
+        arguments = (velocity, position, tableau, steps)
         end: Tensor = _AdjointFlow.apply(*arguments)  # type: ignore[no-untyped-call]  # torch leaves it so
         return end
-    h = 1 / solver.steps
-    position = start
-    for _ in range(solver.steps):
+    for _ in range(steps):
         if solver.gradient == "checkpoint":
-            position = checkpoint(step, velocity, position, h, tableau, use_reentrant=False)
+            position = checkpoint(step, velocity, position, 1 / steps, tableau, use_reentrant=False)
         else:
-            position = step(velocity, position, h, tableau)
+            position = step(velocity, position, 1 / steps, tableau)
     return position
 
 

@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bids_nodereg.registration.descriptors import describe, masked_distance
-from bids_nodereg.registration.kernels import descriptor_distance
-from bids_nodereg.registration.objective import Terms, objective
+from bids_nodereg.registration.capture import capture
+from bids_nodereg.registration.objective import Terms, mean, objective
 from bids_nodereg.registration.ode import flow
-from bids_nodereg.registration.smoothing import coarser_shape, downsample
+from bids_nodereg.registration.similarity import similarity_of
+from bids_nodereg.registration.smoothing import coarser_shape
+from bids_nodereg.registration.stiffness import stiffness_on
 from bids_nodereg.registration.velocity import VelocityField
-from bids_nodereg.registration.warp import identity, resize_vectors, sample
+from bids_nodereg.registration.warp import resize_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from bids_nodereg.registration.settings import DescriptorSettings, Level, RegistrationSettings
+    from bids_nodereg.registration.image_pair import ImagePair
+    from bids_nodereg.registration.settings import Level, RegistrationSettings
 
 
 @dataclass(frozen=True)
@@ -42,34 +44,6 @@ class Step:
     seconds: float
 
 
-@dataclass(frozen=True)
-class ImagePair:
-    """Both images on the working grid, ``1 1 i j k``, intensities about in [0, 1].
-
-    ``fixed_mask`` says where the similarity is taken, both masks where descriptor statistics are.
-    """
-
-    fixed: Tensor
-    moving: Tensor
-    fixed_mask: Tensor
-    moving_mask: Tensor
-
-    def shrunk(self, shrink: int) -> ImagePair:
-        """The pair on a coarser lattice over the same extent."""
-        return ImagePair(
-            downsample(self.fixed, shrink),
-            downsample(self.moving, shrink),
-            _shrunk_mask(self.fixed_mask, shrink),
-            _shrunk_mask(self.moving_mask, shrink),
-        )
-
-
-def _shrunk_mask(mask: Tensor, shrink: int) -> Tensor:
-    """Mask on a coarser lattice; one thinner than a coarse voxel keeps its densest part."""
-    share = downsample(mask, shrink)
-    return (share > 0.5 * share.amax().clamp(max=1)).to(mask.dtype)
-
-
 def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]) -> Tensor:
     """Find the velocity field of a pair.
 
@@ -85,7 +59,7 @@ def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[
     Returns
     -------
     Tensor
-        ``v`` on the lattice of the last level, ``1 3 i j k`` in voxels of that lattice.
+        ``v`` on the lattice of the last level, ``n 3 i j k`` in voxels of that lattice.
 
     Raises
     ------
@@ -106,7 +80,10 @@ def _coarse_to_fine(
 ) -> Tensor:
     """Each level starts from the velocity of the one before."""
     working_shape = pair.fixed.shape[2:]
-    velocity = pair.fixed.new_zeros(1, 3, 2, 2, 2)
+    parts = settings.velocity.time_parts
+    velocity = pair.fixed.new_zeros(parts, 3, 2, 2, 2)
+    if settings.capture.reach > 0:
+        velocity = capture(pair, settings.capture, settings.descriptor).repeat(parts, 1, 1, 1, 1)
     for number, level in enumerate(settings.levels):
         lattice_shape = velocity_lattice(working_shape, level, settings.velocity.lattice)
         base = resize_vectors(velocity, lattice_shape)
@@ -131,18 +108,18 @@ def _optimise_level(
     field = VelocityField(
         base, settings.velocity, working_voxels_per_voxel=level.shrink * settings.velocity.lattice
     ).to(base.device)
-    similarity = similarity_of(pair, settings.descriptor)
-    optimiser = torch.optim.Adam(field.network.parameters(), lr=settings.learning_rate)
+    distance = _distance_of(pair, settings)
+    stiffness = stiffness_on(pair, base.shape[2:], settings.weights.spatial)
+    optimiser = torch.optim.Adam(field.networks.parameters(), lr=settings.learning_rate)
     image_shape = pair.fixed.shape[2:]
     best_loss, best = math.inf, base
     losses: list[float] = []
     started = time.perf_counter()
     for iteration in range(level.iterations):
         velocity = field()
-        displacement = flow(velocity, settings.solver)
-        terms = objective(
-            similarity(resize_vectors(displacement, image_shape)), velocity, displacement, settings.weights
-        )
+        flows = _flows(velocity, settings)
+        similarity = distance([resize_vectors(u, image_shape) for u in flows], iteration)
+        terms = objective(similarity, velocity, flows, settings.weights, stiffness)
         losses.append(float(terms.loss.detach()))
         if losses[-1] < best_loss:
             best_loss, best = losses[-1], velocity.detach()
@@ -158,31 +135,34 @@ def _optimise_level(
     return best
 
 
+def _flows(velocity: Tensor, settings: RegistrationSettings) -> list[Tensor]:
+    """Displacement by the flow, and by its inverse where the objective is symmetric."""
+    # A node of its own: the gradients of the two flows meet here, before any other term joins. A sum of
+    # two is the same in either order, so that swapped images negate the gradient to the last bit.
+    velocity = velocity.view_as(velocity)
+    forward = flow(velocity, settings.solver)
+    return [forward, flow(velocity, settings.solver, 1.0, 0.0)] if settings.symmetric else [forward]
+
+
+def _distance_of(
+    pair: ImagePair, settings: RegistrationSettings
+) -> Callable[[Sequence[Tensor], int], Tensor]:
+    """``D(F, M o phi)``, and its mean with ``D(M, F o phi^-1)`` where the objective is symmetric."""
+    similarity = similarity_of(pair, settings.descriptor)
+    distances = similarity if settings.symmetric else (similarity.forward,)
+
+    def mean_distance(displacements: Sequence[Tensor], iteration: int) -> Tensor:
+        each = [distance(u, iteration) for distance, u in zip(distances, displacements, strict=True)]
+        return mean(each)
+
+    return mean_distance
+
+
 def _refuse_if_never_finite(best_loss: float, number: int) -> None:
     """Tell a level that has no result from one that went too far and falls back to its best field."""
     if not math.isfinite(best_loss):
         msg = f"the objective was not finite at the first iteration of level {number + 1}"
         raise FloatingPointError(msg)
-
-
-def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> Callable[[Tensor], Tensor]:
-    """The distance of the descriptors as a function of the displacement (``1 3 i j k`` in voxels)."""
-    fixed = describe(pair.fixed, pair.fixed_mask, settings)
-    if settings.recompute:
-        points = identity(pair.fixed.shape[2:], pair.fixed)
-
-        def recomputed(displacement: Tensor) -> Tensor:
-            warped = sample(pair.moving, points + displacement)
-            return masked_distance(fixed, describe(warped, pair.fixed_mask, settings), pair.fixed_mask)
-
-        return recomputed
-    fixed_last = fixed.movedim(1, -1).contiguous()
-    moving_last = describe(pair.moving, pair.moving_mask, settings).movedim(1, -1).contiguous()
-
-    def warped_once(displacement: Tensor) -> Tensor:
-        return descriptor_distance(fixed_last, moving_last, displacement, pair.fixed_mask)
-
-    return warped_once
 
 
 def has_converged(losses: Sequence[float], settings: RegistrationSettings) -> bool:

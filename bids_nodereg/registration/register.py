@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from bids_nodereg.registration.diffeomorphism import Repair, diffeomorphic_maps
-from bids_nodereg.registration.optimise import ImagePair, Step, optimise, similarity_of
+from bids_nodereg.registration.optimise import Step, optimise
+from bids_nodereg.registration.similarity import similarity_of
 from bids_nodereg.registration.warp import resize_vectors
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from bids_nodereg.registration.image_pair import ImagePair
     from bids_nodereg.registration.settings import DescriptorSettings, RegistrationSettings
 
 
@@ -30,7 +32,7 @@ class Registration:
     inverse
         The same for the inverse map.
     velocity
-        The final velocity field, ``1 3 i j k`` in voxels of its own lattice per unit time.
+        The final velocity field, ``n 3 i j k`` in voxels of its own lattice per unit time.
     history
         One record per iteration.
     repair
@@ -71,6 +73,7 @@ def register(
         history.append(step)
         on_step(step)
 
+    pair = pair.without_excluded()
     velocity = optimise(pair, settings, record)
     maps = diffeomorphic_maps(velocity, pair.fixed.shape[2:], settings.final_steps)
     before, after = _distances(pair, maps.forward, settings.descriptor)
@@ -81,7 +84,7 @@ def _distances(pair: ImagePair, forward: Tensor, descriptor: DescriptorSettings)
     """Descriptor distance without and with a displacement, at half the resolution."""
     coarse = pair.shrunk(2)
     shape = coarse.fixed.shape[2:]
-    distance = similarity_of(coarse, descriptor)
+    distance = similarity_of(coarse, descriptor).forward
     with torch.no_grad():
         after = resize_vectors(forward, shape)
         return float(distance(torch.zeros_like(after))), float(distance(after))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-DescriptorName = Literal["mind", "mind-ssc"]
+SimilarityName = Literal["mind", "mind-ssc", "contrastive", "contrastive+mind-ssc", "mse", "lmi", "lncc"]
 VelocityName = Literal["decoder", "nodeo", "grid"]
 Scheme = Literal["euler", "heun", "rk4", "squaring"]
 GradientRoute = Literal["backprop", "checkpoint", "adjoint"]
@@ -13,10 +14,12 @@ GradientRoute = Literal["backprop", "checkpoint", "adjoint"]
 
 @dataclass(frozen=True)
 class DescriptorSettings:
-    """Which structural descriptor is compared, and its parameters (in voxels of each level)."""
+    """What is compared, and its parameters (in voxels of each level)."""
 
-    name: DescriptorName = "mind-ssc"
-    """`mind` (Heinrich 2012) or `mind-ssc` (Heinrich 2013)."""
+    name: SimilarityName = "mind-ssc"
+    """Structural descriptors: `mind` (Heinrich 2012), `mind-ssc` (Heinrich 2013), `contrastive`
+    (learned), `contrastive+mind-ssc`. On intensities: `lmi`, local mutual information; and for images
+    of the same contrast `lncc`, local correlation, and `mse`."""
     offset: int = 1
     """Distance from the voxel to the neighbours that are compared."""
     patch_radius: int = 1
@@ -25,14 +28,34 @@ class DescriptorSettings:
     """MIND: standard deviation of the Gaussian over which squared differences are averaged."""
     search_radius: int = 0
     """MIND: 0 compares with the six face neighbours, 1 with all 26 neighbours."""
+    window_radius: int = 5
+    """LMI: half-width of a patch that has a histogram of its own. LNCC: of the window."""
+    bins: int = 16
+    """LMI: bins of each image's intensities."""
+    learned_weight: float = 0.5
+    """`contrastive+mind-ssc`: share of the learned part in the squared difference."""
+    fill_outside: bool = False
+    """Continue each image beyond its mask from the inside, so that a descriptor at the mask's edge
+    sees nothing of the background."""
     recompute: bool = False
-    """Compute the moving descriptor anew on the warped image at every iteration (the paper's way)
-    instead of warping the descriptor that was computed once."""
+    """Compute the descriptors anew on the warped images at every iteration (the paper's way)
+    instead of warping descriptors that were computed once."""
+
+    @property
+    def reach(self) -> int:
+        """How many voxels away a descriptor still sees; 0 for measures that see the voxel alone."""
+        around = {
+            "mind": self.offset * max(1, self.search_radius) + max(1, math.ceil(3 * self.patch_sigma)),
+            "mse": 0,
+            "lmi": 0,
+            "lncc": 0,
+        }
+        return around.get(self.name, self.offset + self.patch_radius)
 
 
 @dataclass(frozen=True)
 class VelocitySettings:
-    """How the stationary velocity field is made from the weights that are optimised."""
+    """How the velocity field is made from the weights that are optimised."""
 
     name: VelocityName = "decoder"
     """`decoder`: latent grid and convolutional decoder; `nodeo`: coordinate network of the paper's
@@ -43,10 +66,12 @@ class VelocitySettings:
     """Gaussian smoothing of the velocity, in voxels of its lattice."""
     channels: int = 16
     """Decoder: latent channels."""
-    latent_shrink: int = 2
+    latent_shrink: int = 1
     """Decoder: voxels of the velocity lattice per voxel of the latent grid."""
     bottleneck: int = 16
     """NODEO: width of the bottleneck."""
+    time_parts: int = 1
+    """Equal parts of [0, 1] with a field each; 1 is a stationary field."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +79,7 @@ class SolverSettings:
     """How the flow of the velocity field is integrated over t in [0, 1], and differentiated."""
 
     scheme: Scheme = "rk4"
-    steps: int = 2
+    steps: int = 1
     """Number of steps; the step size is h = 1 / steps. For `squaring` the number of squarings."""
     gradient: GradientRoute = "backprop"
 
@@ -69,6 +94,21 @@ class LossWeights:
     gradient: float = 0.15
     gradient_of: Literal["velocity", "displacement"] = "velocity"
     magnitude: float = 0.0
+    spatial: Literal["uniform", "confidence"] = "uniform"
+    """How the gradient penalty varies in space: `confidence` makes it weak where both images have
+    structure and strong where they have none. A map given with the pair counts in either case."""
+
+
+@dataclass(frozen=True)
+class CaptureSettings:
+    """The search over whole displacements before the first level; see :mod:`.capture`."""
+
+    reach: int = 0
+    """Largest displacement along each axis, in voxels of the search lattice; 0 searches nothing."""
+    shrink: int = 4
+    """Voxels of the working grid per voxel of the search lattice."""
+    smoothing_sigma: float = 1.0
+    """Smoothing of the chosen displacements, in voxels of the search lattice."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +139,11 @@ class AffineSettings:
 class RegistrationSettings:
     """Everything that decides the deformable registration of one pair."""
 
-    levels: tuple[Level, ...] = (Level(4, 60), Level(2, 60), Level(1, 30))
+    levels: tuple[Level, ...] = (Level(4, 60), Level(2, 60), Level(1, 40))
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    symmetric: bool = True
+    """Also compare the fixed image, carried by the inverse flow, with the moving one, with equal weight:
+    swapping the images then inverts the result."""
     descriptor: DescriptorSettings = field(default_factory=DescriptorSettings)
     velocity: VelocitySettings = field(default_factory=VelocitySettings)
     solver: SolverSettings = field(default_factory=SolverSettings)

@@ -1,13 +1,15 @@
 """Velocity fields v_theta: from weights, the only thing that is optimised, to vectors on a lattice.
 
 Every field is an ``nn.Module`` whose call returns ``v``, ``1 3 i j k`` in voxels of its lattice per
-unit time. It starts at zero, so that the optimisation starts at the identity, is smoothed by a
-Gaussian, and vanishes on the boundary of the lattice: the flow then maps the lattice onto itself.
+unit time; a field that changes with time has one module for each part of [0, 1]. It starts at zero, so
+that the optimisation starts at the identity, is smoothed by a Gaussian, and vanishes on the boundary of
+the lattice: the flow then maps the lattice onto itself.
 """
 
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -118,14 +120,14 @@ VELOCITIES: Mapping[str, type[nn.Module]] = {
 
 
 class VelocityField(nn.Module):
-    """``v = base + window * G_sigma * v_theta``: a network of :data:`VELOCITIES` made smooth.
+    """``v = base + window * G_sigma * v_theta``: networks of :data:`VELOCITIES` made smooth.
 
     Attributes
     ----------
-    network
-        The module with the weights theta.
+    networks
+        The modules with the weights theta, one for each part of the time.
     base
-        What coarser levels have found, ``1 3 i j k``; not optimised any more.
+        What coarser levels have found, ``n 3 i j k``; not optimised any more.
     window
         Zero on the boundary, see :func:`boundary_window`.
     """
@@ -136,14 +138,18 @@ class VelocityField(nn.Module):
     def __init__(self, base: Tensor, settings: VelocitySettings, *, working_voxels_per_voxel: float) -> None:
         super().__init__()
         shape: Shape = tuple(base.shape[2:])  # type: ignore[assignment]
-        self.network = VELOCITIES[settings.name](shape, settings)
+        network = VELOCITIES[settings.name](shape, settings)
+        # All parts start from the same weights, so that no time differs before the images say so:
+        # swapped images then reverse the order of the parts, and nothing else.
+        self.networks = nn.ModuleList([network, *(deepcopy(network) for _ in range(1, base.shape[0]))])
         self.sigma_vox = settings.smoothing_sigma
         self.register_buffer("window", boundary_window(shape, working_voxels_per_voxel), persistent=False)
         self.register_buffer("base", base.detach(), persistent=False)
 
     def forward(self) -> Tensor:
-        """The velocity on the lattice, ``1 3 i j k`` in its voxels per unit time."""
-        velocity: Tensor = self.base + self.window * gaussian(self.network(), self.sigma_vox)
+        """The velocity on the lattice, ``n 3 i j k`` in its voxels per unit time."""
+        vectors = torch.cat([network() for network in self.networks])
+        velocity: Tensor = self.base + self.window * gaussian(vectors, self.sigma_vox)
         return velocity
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from bids_nodereg.registration.warp import compose
+from bids_nodereg.registration.diffeomorphism import flow_on
+from bids_nodereg.registration.image_pair import ImagePair
+from bids_nodereg.registration.warp import compose, identity, sample
 
 SHAPE = (24, 31, 19)
+PAIR_SHAPE = (32, 35, 29)
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -66,3 +71,25 @@ def linear_field(matrix: np.ndarray, shape: tuple[int, ...], centre: np.ndarray 
 def inverse_consistency(outer: Tensor, inner: Tensor) -> Tensor:
     """Norm in voxels, ``1 1 i j k``, of ``(id + outer) o (id + inner) - id``."""
     return compose(outer, inner).norm(dim=1, keepdim=True)
+
+
+def other_contrast(image: Tensor) -> Tensor:
+    """Inverted and bent."""
+    return 1 - 0.8 * image**1.5
+
+
+@lru_cache(maxsize=1)
+def known_pair() -> tuple[ImagePair, Tensor]:
+    """A texture, the same one moved and in another contrast, and the true forward displacement."""
+    velocity = smooth_velocity(PAIR_SHAPE, 5, 3.5, seed=1, rim=8)
+    image = structured_image(PAIR_SHAPE, 1.8)
+    there = identity(PAIR_SHAPE, image) + flow_on(-velocity, PAIR_SHAPE, 8)
+    moving = other_contrast(sample(image, there))
+    mask = torch.zeros(1, 1, *PAIR_SHAPE)
+    mask[..., 3:-3, 3:-3, 3:-3] = 1
+    return ImagePair(image.float(), moving.float(), mask, mask), flow_on(velocity, PAIR_SHAPE, 8).float()
+
+
+def ball(shape: tuple[int, ...], centre: tuple[float, ...], radius: float) -> Tensor:
+    """True within ``radius`` voxels of a point, ``1 1 i j k``."""
+    return torch.from_numpy(np.linalg.norm(lattice_points(shape) - centre, axis=-1) < radius)[None, None]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -11,11 +12,14 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from bids_nodereg.registration.affine import align, centre_of_mass, transform
-from bids_nodereg.registration.optimise import ImagePair, Step
+from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.settings import AffineSettings
 from bids_nodereg.registration.warp import identity
 from tests.registration.fields import noise
 from tests.shared_data import shared_data
+
+if TYPE_CHECKING:
+    from bids_nodereg.registration.optimise import Step
 
 SPACING_MM = 4.0
 FIXED_SHAPE, MOVING_SHAPE = (39, 45, 36), (41, 43, 38)
@@ -276,3 +280,26 @@ def test_a_real_t2w_turned_by_30_degrees_about_an_axis_is_brought_back(brain: Br
     sign = (-1) ** axis
 
     check_real(brain, Rotation.from_rotvec(np.radians(30) * sign * np.eye(3)[axis]), np.zeros(3))
+
+
+def test_lesions_do_not_mislead_the_start() -> None:
+    """Stripes in the middle of the fixed head, and the same stripes elsewhere in the moving one."""
+    truth = index_matrix((6.0, 0.0, 0.0), (4.0, 0.0, 0.0))
+    pair = phantom_pair(truth)
+    fixed, moving = pair.fixed.clone(), pair.moving.clone()
+    fixed_cost, moving_cost = torch.ones_like(fixed), torch.ones_like(moving)
+    middle = [size // 2 for size in FIXED_SHAPE]
+    for image, cost, shift in ((fixed, fixed_cost, 0), (moving, moving_cost, 3)):
+        i, j, k = (slice(at + shift - 5, at + shift + 5) for at in middle)
+        stripes = (torch.arange(10) % 6 < 3).to(image.dtype)
+        image[0, 0, i, j, k] = stripes.view(10, 1, 1) * stripes.view(1, 10, 1)
+        cost[0, 0, i, j, k] = 0
+    blind = replace(pair, fixed=fixed, moving=moving)
+    masked = replace(blind, fixed_cost=fixed_cost, moving_cost=moving_cost)
+
+    misled, right = (
+        mean_error_mm(align(each, SPACING_MM, QUICK, "affine").matrix, truth, pair.fixed_mask, SPACING_MM)
+        for each in (blind, masked)
+    )
+
+    assert right < 0.8 * misled

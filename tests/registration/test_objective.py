@@ -21,7 +21,7 @@ def test_the_terms_by_hand() -> None:
         folding=10, folding_epsilon=0.5, gradient=3, gradient_of="displacement", magnitude=0.1
     )
 
-    terms = objective(similarity, velocity, displacement, weights)
+    terms = objective(similarity, velocity, [displacement], weights)
 
     assert float(terms.similarity) == 2.0
     assert float(terms.folding) == pytest.approx(0.3**2)
@@ -35,7 +35,7 @@ def test_the_gradient_is_taken_of_the_chosen_field() -> None:
     similarity = torch.zeros((), dtype=torch.float64)
 
     of = {
-        name: float(objective(similarity, velocity, displacement, LossWeights(gradient_of=name)).gradient)
+        name: float(objective(similarity, velocity, [displacement], LossWeights(gradient_of=name)).gradient)
         for name in ("velocity", "displacement")
     }
 
@@ -46,7 +46,7 @@ def test_the_weight_of_a_term_can_be_zero() -> None:
     field = smooth_velocity(SHAPE, 1.5, 4.0)
     similarity = torch.tensor(0.7, dtype=torch.float64)
 
-    terms = objective(similarity, field, field, LossWeights(folding=0, gradient=0, magnitude=0))
+    terms = objective(similarity, field, [field], LossWeights(folding=0, gradient=0, magnitude=0))
 
     assert float(terms.loss) == 0.7
     assert min(float(terms.folding), float(terms.gradient), float(terms.magnitude)) > 0
@@ -94,6 +94,6 @@ def test_the_whole_objective_against_finite_differences() -> None:
     weights = LossWeights(folding=2.0, folding_epsilon=0.8, gradient=0.4, magnitude=0.7)
 
     def loss(s: torch.Tensor, v: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        return objective(s, v, u, weights).loss
+        return objective(s, v, [u], weights).loss
 
     assert torch.autograd.gradcheck(loss, (similarity, velocity, displacement))

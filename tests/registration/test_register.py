@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from bids_nodereg.registration.diffeomorphism import flow_on, folded_cells
+from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.optimise import (
-    ImagePair,
     Step,
     has_converged,
     optimise,
-    similarity_of,
     velocity_lattice,
 )
 from bids_nodereg.registration.register import Registration, register
@@ -29,30 +28,14 @@ from bids_nodereg.registration.settings import (
     SolverSettings,
     VelocitySettings,
 )
-from bids_nodereg.registration.smoothing import downsample
+from bids_nodereg.registration.similarity import similarity_of
 from bids_nodereg.registration.velocity import VELOCITIES
 from bids_nodereg.registration.warp import identity, sample
-from tests.registration.fields import inverse_consistency, smooth_velocity, structured_image
+from tests.registration.fields import PAIR_SHAPE as SHAPE
+from tests.registration.fields import inverse_consistency, known_pair, other_contrast
 
-SHAPE = (32, 35, 29)
 GOOD = RegistrationSettings(levels=(Level(2, 60), Level(1, 40)), weights=LossWeights(gradient=0.02))
 SHORT = RegistrationSettings(levels=(Level(2, 6), Level(1, 4)))
-
-
-def other_contrast(image: Tensor) -> Tensor:
-    """Inverted and bent."""
-    return 1 - 0.8 * image**1.5
-
-
-@lru_cache(maxsize=1)
-def known_pair() -> tuple[ImagePair, Tensor]:
-    """A texture, the same one moved and in another contrast, and the true forward displacement."""
-    velocity = smooth_velocity(SHAPE, 5, 3.5, seed=1, rim=8)
-    image = structured_image(SHAPE, 1.8)
-    moving = other_contrast(sample(image, identity(SHAPE, image) + flow_on(-velocity, SHAPE, 8)))
-    mask = torch.zeros(1, 1, *SHAPE)
-    mask[..., 3:-3, 3:-3, 3:-3] = 1
-    return ImagePair(image.float(), moving.float(), mask, mask), flow_on(velocity, SHAPE, 8).float()
 
 
 @lru_cache(maxsize=1)
@@ -200,11 +183,11 @@ def test_the_similarity_of_equal_structures_is_nothing_and_the_mask_bounds_it() 
     zero = torch.zeros_like(truth)
     for recompute in (False, True):
         same = ImagePair(pair.fixed, 1 - pair.fixed, pair.fixed_mask, pair.fixed_mask)
-        at = similarity_of(same, DescriptorSettings(recompute=recompute))
+        at = similarity_of(same, DescriptorSettings(recompute=recompute)).forward
         assert float(at(zero)) < 1e-8
         assert float(at(truth)) > 1e-3
 
-        there = similarity_of(pair, DescriptorSettings(recompute=recompute))
+        there = similarity_of(pair, DescriptorSettings(recompute=recompute)).forward
         assert float(there(truth)) < 0.5 * float(there(zero))
 
 
@@ -213,7 +196,7 @@ def test_outside_the_fixed_mask_nothing_counts() -> None:
     changed = truth.clone()
     changed[:, :, :2] += 5  # the descriptor of the mask's first voxel, at 3, reads voxel 2
     for recompute in (False, True):
-        at = similarity_of(pair, DescriptorSettings(recompute=recompute, patch_radius=0))
+        at = similarity_of(pair, DescriptorSettings(recompute=recompute, patch_radius=0)).forward
         assert float(at(changed)) == float(at(truth))
 
 
@@ -278,24 +261,6 @@ def test_a_level_ends_early_once_nothing_is_gained() -> None:
 def test_no_levels_are_refused() -> None:
     with pytest.raises(ValueError, match="levels is empty"):
         register(known_pair()[0], RegistrationSettings(levels=()))
-
-
-def test_a_shrunk_pair_has_shrunk_images_and_hard_masks() -> None:
-    pair, _ = known_pair()
-
-    coarse = pair.shrunk(2)
-
-    assert torch.equal(coarse.fixed, downsample(pair.fixed, 2))
-    assert coarse.fixed.shape == coarse.moving_mask.shape == (1, 1, 17, 18, 15)
-    assert set(coarse.fixed_mask.unique().tolist()) == {0.0, 1.0}
-    # Along the middle of each axis the mask reaches from voxel 3 to the last but 3, give or take.
-    for axis, (fine, size) in enumerate(zip(SHAPE, (17, 18, 15), strict=True)):
-        others = [slice(None) if a == axis else 8 for a in range(3)]
-        position = torch.arange(size) * (fine - 1) / (size - 1)
-        depth = torch.minimum(position, fine - 1 - position)
-        line = coarse.fixed_mask[(0, 0, *others)] > 0
-        assert bool(line[depth > 3.5].all())
-        assert not bool(line[depth < 1.5].any())
 
 
 @pytest.mark.gpu

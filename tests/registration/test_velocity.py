@@ -20,7 +20,7 @@ def make(name: str, shape: tuple[int, int, int] = SMALL, seed: int = 3, **change
 def train(field: VelocityField, iterations: int) -> list[torch.Tensor]:
     """Pull the field towards noise; return it before each step."""
     truth = noise(*field.base.shape, dtype=torch.float32)
-    optimiser = torch.optim.Adam(field.network.parameters(), lr=0.01)
+    optimiser = torch.optim.Adam(field.networks.parameters(), lr=0.01)
     seen = []
     for _ in range(iterations):
         velocity = field()
@@ -49,7 +49,7 @@ def test_every_parameter_has_a_gradient_after_one_step(name: str) -> None:
 
     train(field, 2)
 
-    parameters = dict(field.network.named_parameters())
+    parameters = dict(field.networks[0].named_parameters())
     assert parameters
     for label, parameter in parameters.items():
         assert parameter.grad is not None, label
@@ -98,10 +98,10 @@ def test_the_base_is_kept_and_not_optimised(name: str) -> None:
 def test_smoothing_acts_before_the_window() -> None:
     rough, smooth = make("grid", smoothing_sigma=0.0), make("grid", smoothing_sigma=1.5)
     for field in (rough, smooth):
-        field.network.vectors.data = noise(1, 3, *SMALL, dtype=torch.float32) - 0.5
+        field.networks[0].vectors.data = noise(1, 3, *SMALL, dtype=torch.float32) - 0.5
 
     inner = (..., slice(4, -4), slice(4, -4), slice(4, -4))
-    assert torch.equal(rough(), rough.window * rough.network.vectors)
+    assert torch.equal(rough(), rough.window * rough.networks[0].vectors)
     assert float(smooth()[inner].detach().std()) < 0.3 * float(rough()[inner].detach().std())
     assert not smooth()[:, :, 0].any()
 

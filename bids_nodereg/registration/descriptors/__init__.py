@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+import torch
+
+from bids_nodereg.registration.descriptors.contrastive import contrastive
 from bids_nodereg.registration.descriptors.mind import mind, mind_ssc
 
 if TYPE_CHECKING:
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from bids_nodereg.registration.settings import DescriptorName, DescriptorSettings
+    from bids_nodereg.registration.settings import DescriptorSettings, SimilarityName
 
 
 class Descriptor(Protocol):
@@ -26,7 +29,26 @@ class Descriptor(Protocol):
         ...
 
 
-DESCRIPTORS: Mapping[DescriptorName, Descriptor] = {"mind": mind, "mind-ssc": mind_ssc}
+def fused(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Tensor:
+    """Learned features and MIND-SSC side by side, ``1 c i j k``.
+
+    They are scaled so that the mean squared difference over all channels is that of each, weighted by
+    ``learned_weight`` and its complement.
+    """
+    parts = (
+        (contrastive(image, mask, settings), settings.learned_weight),
+        (mind_ssc(image, mask, settings), 1 - settings.learned_weight),
+    )
+    channels = sum(part.shape[1] for part, _ in parts)
+    return torch.cat([part * (share * channels / part.shape[1]) ** 0.5 for part, share in parts], 1)
+
+
+DESCRIPTORS: Mapping[SimilarityName, Descriptor] = {
+    "mind": mind,
+    "mind-ssc": mind_ssc,
+    "contrastive": contrastive,
+    "contrastive+mind-ssc": fused,
+}
 
 
 def describe(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Tensor:

@@ -6,6 +6,7 @@ fixed order, so that a result is the same bit for bit for the same number of thr
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -68,7 +69,7 @@ class _Sample(torch.autograd.Function):
 
 
 class _DescriptorDistance(torch.autograd.Function):
-    """Squared descriptor difference; the gradient is made in the forward pass."""
+    """Squared descriptor difference, the gradient is made in the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
@@ -83,10 +84,10 @@ class _DescriptorDistance(torch.autograd.Function):
             _array(gradient[0]),
             row_sums,
         )
-        scale = 1.0 / (float(weight.sum(dtype=torch.float64)) * fixed.shape[-1])
+        amount = float(weight.sum(dtype=torch.float64)) * fixed.shape[-1]
+        ctx.scale = 1.0 / amount if amount else math.nan  # as 0 / 0 is in the reference
         ctx.save_for_backward(gradient)
-        ctx.scale = scale
-        return displacement.new_tensor(row_sums.sum() * scale)
+        return displacement.new_tensor(row_sums.sum() * ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, Tensor, None]:
@@ -184,6 +185,24 @@ def _scatter_gradient(at: Array, grad: Array, partial: Array) -> None:
                 mine[c, i + 1, j + 1, k + 1] += g11 * fk
 
 
+@compiled(inline="always", fastmath=_FAST)
+def _value_and_slopes(
+    volume: Array, i: int, j: int, k: int, fi: Any, fj: Any, fk: Any, c: int
+) -> tuple[Any, Any, Any, Any]:
+    """Trilinear value of channel ``c`` in a cell, and its derivatives along the three axes."""
+    a000, a001 = volume[i, j, k, c], volume[i, j, k + 1, c]
+    a010, a011 = volume[i, j + 1, k, c], volume[i, j + 1, k + 1, c]
+    a100, a101 = volume[i + 1, j, k, c], volume[i + 1, j, k + 1, c]
+    a110, a111 = volume[i + 1, j + 1, k, c], volume[i + 1, j + 1, k + 1, c]
+    v00, v01 = a000 + fk * (a001 - a000), a010 + fk * (a011 - a010)
+    v10, v11 = a100 + fk * (a101 - a100), a110 + fk * (a111 - a110)
+    v0, v1 = v00 + fj * (v01 - v00), v10 + fj * (v11 - v10)
+    d0 = (a001 - a000) + fj * ((a011 - a010) - (a001 - a000))
+    d1 = (a101 - a100) + fj * ((a111 - a110) - (a101 - a100))
+    along_j = (v01 - v00) + fi * ((v11 - v10) - (v01 - v00))
+    return v0 + fi * (v1 - v0), v1 - v0, along_j, d0 + fi * (d1 - d0)
+
+
 @compiled(parallel=True, fastmath=_FAST)
 def _distance_and_gradient(
     fixed: Array, moving: Array, u: Array, weight: Array, gradient: Array, row_sums: NDArray[np.float64]
@@ -204,20 +223,12 @@ def _distance_and_gradient(
                 k, fk, in_k = _cell(np.float32(z) + u[2, x, y, z], sk)
                 squared = np.float32(0)
                 for c in range(channels):
-                    a000, a001 = moving[i, j, k, c], moving[i, j, k + 1, c]
-                    a010, a011 = moving[i, j + 1, k, c], moving[i, j + 1, k + 1, c]
-                    a100, a101 = moving[i + 1, j, k, c], moving[i + 1, j, k + 1, c]
-                    a110, a111 = moving[i + 1, j + 1, k, c], moving[i + 1, j + 1, k + 1, c]
-                    v00, v01 = a000 + fk * (a001 - a000), a010 + fk * (a011 - a010)
-                    v10, v11 = a100 + fk * (a101 - a100), a110 + fk * (a111 - a110)
-                    v0, v1 = v00 + fj * (v01 - v00), v10 + fj * (v11 - v10)
-                    r = v0 + fi * (v1 - v0) - fixed[x, y, z, c]
+                    m, mi, mj, mk = _value_and_slopes(moving, i, j, k, fi, fj, fk, c)
+                    r = m - fixed[x, y, z, c]
                     squared += r * r
-                    gi += r * (v1 - v0)
-                    gj += r * ((v01 - v00) + fi * ((v11 - v10) - (v01 - v00)))
-                    d0 = (a001 - a000) + fj * ((a011 - a010) - (a001 - a000))
-                    d1 = (a101 - a100) + fj * ((a111 - a110) - (a101 - a100))
-                    gk += r * (d0 + fi * (d1 - d0))
+                    gi += r * mi
+                    gj += r * mj
+                    gk += r * mk
                 total += w * squared
                 gi = 2 * w * gi if in_i else np.float32(0)
                 gj = 2 * w * gj if in_j else np.float32(0)

@@ -1,0 +1,62 @@
+"""Measures on intensities, beside the descriptors: squares, local correlation, local mutual information.
+
+Each is a distance of two images ``1 1 i j k`` on one lattice under a weight ``1 1 i j k``: a scalar, the
+less the better, differentiable with respect to both images. Only voxels of positive weight count.
+Where the weight is zero everywhere there is no distance, and the value is not a number. Each is a row
+of :data:`INTENSITY_MEASURES`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from bids_nodereg.registration.intensity.correlation import local_correlation, mean_squared_error
+from bids_nodereg.registration.intensity.local_mi import local_mutual_information, patch_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.settings import DescriptorSettings, SimilarityName
+
+__all__ = ["INTENSITY_MEASURES", "local_correlation", "local_mutual_information", "mean_squared_error"]
+
+
+class IntensityMeasure(Protocol):
+    """From two warped images and a weight to a distance."""
+
+    def __call__(
+        self, fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+    ) -> Tensor:
+        """Compare ``1 1 i j k``; ``iteration`` is for a measure that shifts its patches. A scalar."""
+        ...
+
+
+def _squares(
+    fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+) -> Tensor:
+    del iteration, settings
+    return mean_squared_error(fixed, moving, weight)
+
+
+def _correlation(
+    fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+) -> Tensor:
+    del iteration
+    return local_correlation(fixed, moving, weight, radius=settings.window_radius)
+
+
+def _information(
+    fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+) -> Tensor:
+    patch = 2 * settings.window_radius + 1
+    origin = patch_origin(iteration, patch)
+    return local_mutual_information(fixed, moving, weight, bins=settings.bins, patch=patch, origin=origin)
+
+
+INTENSITY_MEASURES: Mapping[SimilarityName, IntensityMeasure] = {
+    "mse": _squares,
+    "lncc": _correlation,
+    "lmi": _information,
+}

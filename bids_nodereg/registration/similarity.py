@@ -1,0 +1,156 @@
+"""How alike two images are under a displacement: every choice, one interface.
+
+A similarity is built once for a pair and level, and is then a function of the displacement alone.
+Structural ones compare descriptors, computed once and warped, or computed anew on the warped image
+(the paper's way). The others compare the intensities of the fixed and the warped image.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+
+from bids_nodereg.registration.descriptors import DESCRIPTORS, describe, masked_distance
+from bids_nodereg.registration.fill import fill_outside
+from bids_nodereg.registration.intensity import INTENSITY_MEASURES
+from bids_nodereg.registration.kernels import descriptor_distance
+from bids_nodereg.registration.warp import identity, sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from bids_nodereg.registration.image_pair import ImagePair
+    from bids_nodereg.registration.settings import DescriptorSettings, SimilarityName
+
+
+class Distance(Protocol):
+    """A similarity of a given pair; less is more alike."""
+
+    def __call__(self, displacement: Tensor, iteration: int = 0) -> Tensor:
+        """Compare the fixed image with the moving one read at ``x + u(x)``.
+
+        Parameters
+        ----------
+        displacement
+            ``u``, ``1 3 i j k`` in voxels.
+        iteration
+            Number of the iteration, for a measure that varies its grid.
+
+        Returns
+        -------
+        Tensor
+            A scalar, differentiable with respect to the displacement.
+        """
+        ...
+
+
+class BothWays(NamedTuple):
+    """``D(F, M o phi)`` as a function of ``phi``, and ``D(M, F o phi^-1)`` of ``phi^-1``."""
+
+    forward: Distance
+    backward: Distance
+
+
+def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
+    """Build the chosen similarity for a pair, in both directions."""
+    return SIMILARITIES[settings.name](pair, settings)
+
+
+def _of_descriptors(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
+    """Mean squared difference of descriptors, which are computed once: what is warped is the descriptor."""
+    if settings.recompute:
+        return _of_recomputed_descriptors(pair, settings)
+    fixed, moving = (
+        _described(image, mask, settings).movedim(1, -1).contiguous()
+        for image, mask in ((pair.fixed, pair.fixed_mask), (pair.moving, pair.moving_mask))
+    )
+
+    def one_way(here: Tensor, there: Tensor, weight: Weight) -> Distance:
+        def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
+            del iteration
+            return descriptor_distance(here, there, displacement, weight(displacement))
+
+        return distance
+
+    return BothWays(
+        one_way(fixed, moving, Weight(pair)),
+        one_way(moving, fixed, Weight(pair.swapped())),
+    )
+
+
+def _of_recomputed_descriptors(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
+    """The same, with the descriptor of the warped image computed anew each time, as the paper does."""
+
+    def one_way(pair: ImagePair) -> Distance:
+        mask = pair.fixed_mask
+        fixed = _described(pair.fixed, mask, settings)
+
+        def compare(warped: Tensor, weight: Tensor, iteration: int) -> Tensor:
+            del iteration
+            return masked_distance(fixed, _described(warped, mask, settings), weight)
+
+        return _of_warped_image(pair, compare)
+
+    return BothWays(one_way(pair), one_way(pair.swapped()))
+
+
+def _of_intensities(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
+    """A measure on the intensities of the still and the warped image."""
+    measure = INTENSITY_MEASURES[settings.name]
+
+    def one_way(pair: ImagePair) -> Distance:
+        def compare(warped: Tensor, weight: Tensor, iteration: int) -> Tensor:
+            return measure(pair.fixed, warped, weight, iteration, settings=settings)
+
+        return _of_warped_image(pair, compare)
+
+    return BothWays(one_way(pair), one_way(pair.swapped()))
+
+
+def _of_warped_image(pair: ImagePair, compare: Callable[[Tensor, Tensor, int], Tensor]) -> Distance:
+    points = identity(pair.fixed.shape[2:], pair.fixed)
+    weight = Weight(pair)
+
+    def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
+        warped = sample(pair.moving, points + displacement)
+        return compare(warped, weight(displacement), iteration)
+
+    return distance
+
+
+def _described(image: Tensor, mask: Tensor, settings: DescriptorSettings) -> Tensor:
+    """Descriptor of an image, continued beyond its mask where the settings ask for it."""
+    if settings.fill_outside:
+        image = fill_outside(image, mask, settings.reach)
+    return describe(image, mask, settings)
+
+
+class Weight:
+    """Where the images are compared, given a displacement: ``1 1 i j k`` in [0, 1].
+
+    It is the fixed mask, less what is excluded in either image. It is a constant of the iteration: no
+    gradient goes through it. What a descriptor sees of an excluded region from outside is the filling of
+    :meth:`ImagePair.without_excluded`.
+    """
+
+    def __init__(self, pair: ImagePair) -> None:
+        self._fixed = pair.fixed_mask if pair.fixed_cost is None else pair.fixed_mask * pair.fixed_cost
+        self._moving_cost = pair.moving_cost
+
+    @torch.no_grad()
+    def __call__(self, displacement: Tensor) -> Tensor:
+        """Return the weight for ``u``, ``1 3 i j k`` in voxels."""
+        if self._moving_cost is None:
+            return self._fixed
+        points = identity(displacement.shape[2:], displacement)
+        return self._fixed * sample(self._moving_cost, points + displacement)
+
+
+SIMILARITIES: Mapping[SimilarityName, Callable[[ImagePair, DescriptorSettings], BothWays]] = {
+    **dict.fromkeys(DESCRIPTORS, _of_descriptors),
+    **dict.fromkeys(INTENSITY_MEASURES, _of_intensities),
+}
+"""Every choice of ``--descriptor``."""
