@@ -9,7 +9,7 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from bids_nodereg import __version__
 from bids_nodereg.config import (
@@ -23,6 +23,8 @@ from bids_nodereg.config import (
     read_settings,
 )
 from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
+from bids_nodereg.evaluate_cli import evaluate, is_evaluate
+from bids_nodereg.registration.settings import SimilarityName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +59,8 @@ def _interrupt(number: int, _frame: object) -> None:
 def main(argv: Sequence[str]) -> int:
     """Parse the arguments and do what they ask; the only place that turns an error into text."""
     try:
+        if is_evaluate(argv):
+            return evaluate(argv[1:])
         config = parse(argv)
         return _run(config)
     except NodeRegError as error:
@@ -147,14 +151,19 @@ _SHORTCUTS = {
     "transform": ("transform",),
     "working_resolution": ("working_resolution_mm",),
     "interpolation": ("interpolation",),
+    "lesion_masks": ("lesion_masks",),
     "descriptor": ("registration", "descriptor", "name"),
+    "symmetric": ("registration", "symmetric"),
+    "capture_reach": ("registration", "capture", "reach"),
     "velocity": ("registration", "velocity", "name"),
+    "time_parts": ("registration", "velocity", "time_parts"),
     "solver": ("registration", "solver", "scheme"),
     "steps": ("registration", "solver", "steps"),
     "gradient_route": ("registration", "solver", "gradient"),
     "learning_rate": ("registration", "learning_rate"),
     "folding_epsilon": ("registration", "weights", "folding_epsilon"),
     "smoothness": ("registration", "weights", "gradient"),
+    "stiffness": ("registration", "weights", "spatial"),
     "seed": ("registration", "seed"),
 }
 
@@ -198,7 +207,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="nodereg",
         description="Register the anatomical images of a BIDS data set with one another: "
         "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
-        epilog="Documentation: README.md. Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
+        epilog="To score given transforms: nodereg evaluate --help. Documentation: README.md. "
+        "Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
         "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
     )
     parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the BIDS data set; never written to")
@@ -260,7 +270,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         type=_named_path,
         default=[],
         metavar="NAME=PATH",
-        help="derivative data sets with brain masks (desc-brain_mask) and label maps (dseg)",
+        help="derivative data sets with brain masks (desc-brain_mask), lesion masks (label-lesion_mask) "
+        "and label maps (dseg)",
     )
     _flag(
         group,
@@ -276,7 +287,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE.tsv",
         help="explicit pairs instead of rules: columns fixed, moving, and optionally fixed_mask, "
-        "moving_mask, fixed_dseg, moving_dseg; paths relative to BIDS_DIR or BIDS URIs",
+        "moving_mask, fixed_dseg, moving_dseg, fixed_lesion, moving_lesion, stiffness; paths relative to "
+        "BIDS_DIR or BIDS URIs",
     )
     _flag(group, "--fixed-suffix", metavar="SUFFIX", help="only this contrast as the fixed image")
     _flag(
@@ -324,8 +336,36 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="voxel size of the working grid, if the fixed image has an edge that fine",
     )
     _flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
-    _flag(group, "--descriptor", choices=("mind", "mind-ssc"), help="structural descriptor")
+    _flag(
+        group,
+        "--no-lesion-mask",
+        action="store_const",
+        const=False,
+        dest="lesion_masks",
+        help="compare the images in lesions too; usually what lies in a lesion mask is left out",
+    )
+    _flag(
+        group,
+        "--descriptor",
+        choices=get_args(SimilarityName),
+        help="what is compared: structural descriptors, or intensities (lmi; and for images of one contrast "
+        "lncc, mse)",
+    )
+    _flag(
+        group,
+        "--symmetric",
+        action=argparse.BooleanOptionalAction,
+        help="compare both ways, so that swapping the images inverts the result",
+    )
+    _flag(
+        group,
+        "--capture-reach",
+        type=int,
+        metavar="N",
+        help="search displacements of up to N voxels of a coarse lattice first; 0: no search",
+    )
     _flag(group, "--velocity", choices=("decoder", "nodeo", "grid"), help="kind of velocity field")
+    _flag(group, "--time-parts", type=int, metavar="N", help="equal parts of the time with a field each")
     _flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme")
     _flag(group, "--steps", type=int, metavar="N", help="steps over [0, 1]: h = 1/N; or squarings")
     _flag(
@@ -344,6 +384,13 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="the folding barrier acts where a Jacobian determinant is below this",
     )
     _flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty")
+    _flag(
+        group,
+        "--stiffness",
+        choices=("uniform", "confidence"),
+        help="how the gradient penalty varies in space: confidence makes it weak where both images have "
+        "structure",
+    )
     _flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights")
 
 

@@ -89,7 +89,7 @@ def read_composite_h5(path: Path) -> SpatialMap:
     try:
         with h5py.File(path, "r") as file:
             groups = file["TransformGroup"]
-            parts = [_read_group(groups[name], path) for name in sorted(groups, key=int)]
+            parts = [read_group(groups[name], path) for name in sorted(groups, key=int)]
     except (OSError, KeyError, ValueError) as error:
         msg = f"{path}: not a readable ITK transform file ({error}). Write it again."
         raise DataError(msg) from error
@@ -131,7 +131,7 @@ def read_affine_txt(path: Path) -> NDArray[np.float64]:
     if several or kind not in AFFINE_TYPES:
         msg = f"{path}: expected one affine transform, got {'several' if several else kind}."
         raise DataError(msg)
-    return _affine_from(parameters, centre, path)
+    return affine_from_parameters(parameters, centre, path)
 
 
 def write_displacement_nifti(final: Path, field: DisplacementField) -> None:
@@ -214,7 +214,7 @@ def _write_field_group(group: Any, field: DisplacementField) -> None:
         values[k * plane_size : (k + 1) * plane_size] = plane.ravel()
 
 
-def _read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementField | None:
+def read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementField | None:
     """Read one transform of the file; None for the composite's own, empty entry."""
     text = group["TransformType"][0]
     kind = (text.decode() if isinstance(text, bytes) else str(text)).split("_")[0]
@@ -224,7 +224,8 @@ def _read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementFie
     prefix = "Transform" if "TransformParameters" in group else "Tranform"
     fixed = np.asarray(group[prefix + "FixedParameters"][:], dtype=np.float64)
     if kind in AFFINE_TYPES:
-        return _affine_from(np.asarray(group[prefix + "Parameters"][:], dtype=np.float64), fixed, path)
+        parameters = np.asarray(group[prefix + "Parameters"][:], dtype=np.float64)
+        return affine_from_parameters(parameters, fixed, path)
     if kind != FIELD_TYPE or len(fixed) != 18:
         msg = f"{path}: holds a {kind}; only affine transforms and displacement fields of 3-D are understood."
         raise DataError(msg)
@@ -256,7 +257,7 @@ def _affine_parameters(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([(FLIP @ affine[:3, :3] @ FLIP).ravel(), FLIP @ affine[:3, 3]])
 
 
-def _affine_from(
+def affine_from_parameters(
     parameters: NDArray[np.float64], centre: NDArray[np.float64], path: Path
 ) -> NDArray[np.float64]:
     """Undo :func:`_affine_parameters`, for any centre c: y = M (x - c) + c + t."""

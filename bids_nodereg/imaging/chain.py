@@ -1,0 +1,140 @@
+"""Any number of affines and displacement fields as one map on world points.
+
+:class:`~bids_nodereg.imaging.maps.SpatialMap` is what this program makes: one affine and one field. What
+others make can be longer; it is only ever read (:mod:`bids_nodereg.imaging.chain_files`), to be measured.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bids_nodereg.geometry import apply_affine
+from bids_nodereg.imaging.interpolate import slab_index
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
+from bids_nodereg.imaging.resample import POINTS_PER_SLAB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from bids_nodereg.geometry import Grid
+
+    Part = NDArray[np.float64] | DisplacementField
+    PointMap = Callable[[ArrayLike], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Affines and displacement fields, one after the other: calling it maps world points.
+
+    Examples
+    --------
+    >>> double, shift = np.diag([2.0, 2, 2, 1]), np.eye(4)
+    >>> shift[:3, 3] = 1, 0, 0
+    >>> Chain((double, shift))([10.0, 10.0, 10.0])
+    array([21., 20., 20.])
+    """
+
+    parts: tuple[Part, ...]
+    """4 x 4 matrices (RAS+ mm) and fields, in the order in which they act on a point."""
+
+    def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Map world points ``(..., 3)`` in mm; same shape."""
+        points = np.asarray(points, dtype=np.float64)
+        for part in self.parts:
+            if isinstance(part, DisplacementField):
+                points = points + part.at(points)
+            else:
+                points = apply_affine(part, points)
+        return points
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """Product of the affines, 4 x 4: the whole map where the displacements are zero."""
+        matrix = np.eye(4)
+        for part in self.parts:
+            if not isinstance(part, DisplacementField):
+                matrix = part @ matrix
+        return matrix
+
+
+def chain_of(mapping: SpatialMap) -> Chain:
+    """Write one affine and one field as a chain; the map stays the same."""
+    if mapping.field is None:
+        return Chain((mapping.affine,))
+    parts: tuple[Part, ...] = (mapping.field, mapping.affine)
+    return Chain(parts[::-1] if mapping.affine_first else parts)
+
+
+@dataclass(frozen=True, eq=False)
+class NonAffinePart:
+    """What a map does beyond its affines, as displacements on a lattice.
+
+    Attributes
+    ----------
+    field
+        The displacements; None when the map has none.
+    entry
+        4 x 4: takes fixed world points to the world of ``field``, which affines may act before.
+    own
+        Whether ``field`` is the map's own field, and not sampled on the fixed grid.
+    """
+
+    field: DisplacementField | None
+    entry: NDArray[np.float64]
+    own: bool
+
+
+def non_affine_part(mapping: PointMap, fixed: Grid, *, threads: int = 1) -> NonAffinePart:
+    """Take the affines off a map.
+
+    A map with one displacement field gives that field, on its own grid, whatever affines come before
+    and after. Of several fields, or of a function nothing is known about, the total is sampled on the
+    fixed grid, followed by the inverse of the product of the affines.
+
+    Parameters
+    ----------
+    mapping
+        Fixed to moving points, RAS+ mm.
+    fixed
+        Grid of the fixed image.
+    threads
+        Number of slabs sampled at a time.
+    """
+    if isinstance(mapping, SpatialMap):
+        mapping = chain_of(mapping)
+    if not isinstance(mapping, Chain):
+        return NonAffinePart(sample_displacement(mapping, fixed, threads=threads), np.eye(4), own=False)
+    places = [n for n, part in enumerate(mapping.parts) if isinstance(part, DisplacementField)]
+    if not places:
+        return NonAffinePart(None, np.eye(4), own=True)
+    if len(places) == 1:
+        field = mapping.parts[places[0]]
+        assert isinstance(field, DisplacementField)  # noqa: S101 - for the type checker; chosen so above
+        return NonAffinePart(field, Chain(mapping.parts[: places[0]]).affine, own=True)
+    undo = np.asarray(np.linalg.inv(mapping.affine), np.float64)
+    whole = Chain((*mapping.parts, undo))
+    return NonAffinePart(sample_displacement(whole, fixed, threads=threads), np.eye(4), own=False)
+
+
+def sample_displacement(mapping: PointMap, grid: Grid, *, threads: int = 1) -> DisplacementField:
+    """Sample ``mapping(x) - x`` at the voxel centres of a grid, in slabs so that memory stays small.
+
+    Between the centres the result is only the linear interpolation of the map.
+    """
+    vectors = np.empty((*grid.shape, 3), np.float32)
+    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
+
+    def fill(start: int) -> None:
+        slab = slice(start, min(start + planes, grid.shape[0]))
+        points = grid.to_world(slab_index(grid, slab))
+        vectors[slab] = (mapping(points) - points).reshape(vectors[slab].shape)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(0, grid.shape[0], planes)))
+    return DisplacementField(grid, vectors)
