@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence  # noqa: TC003 - cattrs reads the annotations at run time
+from collections.abc import Mapping  # noqa: TC003 - cattrs reads the annotations at run time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from typing import Any, Literal
 from bids_nodereg.errors import UsageError
 from bids_nodereg.registration.settings import (
     AffineSettings,
+    CaptureSettings,
     DescriptorSettings,
     Level,
     LossWeights,
@@ -26,6 +27,7 @@ from bids_nodereg.registration.settings import (
     SolverSettings,
     VelocitySettings,
 )
+from bids_nodereg.rules import affine_rules, registration_rules
 
 Transform = Literal["rigid", "affine", "deformable"]
 
@@ -43,6 +45,8 @@ class Settings:
     eight voxels, so on a coarse grid the room is those eight voxels."""
     interpolation: Literal["linear", "cubic"] = "linear"
     """Of the warped image; the transforms do not depend on it."""
+    lesion_masks: bool = True
+    """Leave out of the comparison what lies in a lesion mask, where there is one."""
     affine: AffineSettings = field(default_factory=AffineSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
 
@@ -101,11 +105,20 @@ _DEFAULT = RegistrationSettings()
 # follow NODEO (Wu et al. 2022), its ancestor; docs/paper-preset.md says which is which.
 PAPER = RegistrationSettings(
     levels=(Level(shrink=1, iterations=300),),
-    descriptor=DescriptorSettings(name="mind", offset=1, search_radius=0, recompute=True),
-    velocity=VelocitySettings(name="nodeo", lattice=4, smoothing_sigma=1.08),
+    capture=CaptureSettings(reach=0),
+    symmetric=False,
+    descriptor=DescriptorSettings(
+        name="mind", offset=1, patch_sigma=0.5, search_radius=0, fill_outside=False, recompute=True
+    ),
+    velocity=VelocitySettings(name="nodeo", lattice=4, smoothing_sigma=1.08, bottleneck=16, time_parts=1),
     solver=SolverSettings(scheme="euler", steps=200, gradient="adjoint"),
     weights=LossWeights(
-        folding=2.5, folding_epsilon=0.5, gradient=0.05, gradient_of="displacement", magnitude=5e-5
+        folding=2.5,
+        folding_epsilon=0.5,
+        gradient=0.05,
+        gradient_of="displacement",
+        magnitude=5e-5,
+        spatial="uniform",
     ),
     learning_rate=5e-3,
     convergence_tolerance=0.0,
@@ -211,59 +224,16 @@ def check_settings(settings: Settings) -> None:
     UsageError
         If a length, a count or a weight is out of its range; all such are named.
     """
-    registration, affine = settings.registration, settings.affine
-    descriptor, velocity, solver = registration.descriptor, registration.velocity, registration.solver
-    weights, counts = registration.weights, [level.iterations for level in registration.levels]
-    right = {
+    rules = {
         "working_resolution_mm is above 0": 0 < settings.working_resolution_mm < math.inf,
         "margin_mm is 0 or more": 0 <= settings.margin_mm < math.inf,
-        "affine.spacings_mm has two values or more, all above 0": len(affine.spacings_mm) >= 2
-        and all(0 < value < math.inf for value in affine.spacings_mm),
-        "affine.spacings_mm are whole multiples of the last one": _are_multiples(affine.spacings_mm),
-        "affine.iterations has one value for each of spacings_mm, all 1 or more": len(affine.iterations)
-        == len(affine.spacings_mm)
-        and all(value >= 1 for value in affine.iterations),
-        "affine.angles_deg has one value or more": bool(affine.angles_deg),
-        "affine.keep is 1 or more": affine.keep >= 1,
-        "registration.levels has one level or more": bool(registration.levels),
-        "shrink is 1 or more": all(level.shrink >= 1 for level in registration.levels),
-        "iterations are 0 or more": all(count >= 0 for count in counts),
-        "solver.steps is 1 or more": solver.steps >= 1,
-        "solver.steps is 4 or more squarings for the scheme squaring": solver.scheme != "squaring"
-        or solver.steps >= 4,
-        "solver.gradient is not adjoint for the scheme squaring": solver.scheme != "squaring"
-        or solver.gradient != "adjoint",
-        "descriptor.offset is 1 or more": descriptor.offset >= 1,
-        "descriptor.patch_radius and search_radius are 0 or more": min(
-            descriptor.patch_radius, descriptor.search_radius
-        )
-        >= 0,
-        "descriptor.patch_sigma is above 0": 0 < descriptor.patch_sigma < math.inf,
-        "velocity.channels, bottleneck and latent_shrink are 1 or more": min(
-            velocity.channels, velocity.bottleneck, velocity.latent_shrink
-        )
-        >= 1,
-        "velocity.smoothing_sigma is 0 or more": 0 <= velocity.smoothing_sigma < math.inf,
-        "convergence_window is 1 or more": registration.convergence_window >= 1,
-        "convergence_tolerance is 0 or more": 0 <= registration.convergence_tolerance < math.inf,
-        "weights.folding_epsilon is below 1": weights.folding_epsilon < 1,
-        "final_steps is 1 or more": registration.final_steps >= 1,
-        "learning_rate is above 0": 0 < registration.learning_rate < math.inf,
-        "velocity.lattice is 1 or more": velocity.lattice >= 1,
-        "weights are 0 or more": all(
-            0 <= value < math.inf for value in (weights.folding, weights.gradient, weights.magnitude)
-        ),
+        **affine_rules(settings.affine),
+        **registration_rules(settings.registration),
     }
-    wrong = [rule for rule, holds in right.items() if not holds]
+    wrong = [rule for rule, holds in rules.items() if not holds]
     if wrong:
         msg = f"settings: this does not hold: {'; '.join(wrong)}. Check the options and --config."
         raise UsageError(msg)
-
-
-def _are_multiples(spacings: Sequence[float]) -> bool:
-    """Whether each spacing is a whole multiple of the last; the pyramid shrinks by whole numbers."""
-    ratios = [value / spacings[-1] for value in spacings if spacings[-1] > 0]
-    return all(math.isfinite(ratio) and abs(ratio - round(ratio)) < 1e-6 for ratio in ratios)
 
 
 def _exactly(value: object, kind: type) -> object:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ from bids_nodereg import __version__
 from bids_nodereg.cli import SQUARINGS, build_parser, main, parse
 from bids_nodereg.config import PRESETS, RunConfig, Selection
 from bids_nodereg.errors import UsageError
+from bids_nodereg.quality.methods import SIMILARITIES
+from bids_nodereg.registration.settings import SimilarityName
 from tests.bids.make import make_dataset
 
 TWO = ("sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz", "sub-02_T2w.nii.gz")
@@ -41,6 +44,10 @@ OPTIONS = [
     ("--working-resolution", ["1.5"], "settings.working_resolution_mm", 1.5),
     ("--interpolation", ["cubic"], "settings.interpolation", "cubic"),
     ("--descriptor", ["mind"], "settings.registration.descriptor.name", "mind"),
+    ("--no-lesion-mask", [], "settings.lesion_masks", False),
+    ("--capture-reach", ["7"], "settings.registration.capture.reach", 7),
+    ("--time-parts", ["5"], "settings.registration.velocity.time_parts", 5),
+    ("--stiffness", ["confidence"], "settings.registration.weights.spatial", "confidence"),
     ("--velocity", ["nodeo"], "settings.registration.velocity.name", "nodeo"),
     ("--solver", ["heun"], "settings.registration.solver.scheme", "heun"),
     ("--steps", ["9"], "settings.registration.solver.steps", 9),
@@ -67,6 +74,7 @@ OPTIONS = [
     ("--quiet", [], "verbosity", -1),
 ]
 WITHOUT_VALUE = {"--help", "-h", "--version", "--notrack", "--config", "--config-file", "--iterations"}
+WITHOUT_VALUE |= {"--symmetric", "--no-symmetric"}  # which of them is the default is the preset's
 
 
 def value_at(record: object, path: str) -> object:
@@ -87,6 +95,21 @@ def test_the_table_above_knows_every_option():
     spellings = {name for action in build_parser()._actions for name in action.option_strings}
     hyphened = {name for name in spellings if "_" not in name}
     assert hyphened == {flag for flag, *_ in OPTIONS if flag != "-vv"} | WITHOUT_VALUE
+
+
+def test_every_similarity_can_be_asked_for():
+    names = get_args(SimilarityName)
+    assert set(names) == set(SIMILARITIES)  # each has its words in the methods text
+    for name in names:
+        assert parse([*BASE, "--descriptor", name]).settings.registration.descriptor.name == name
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_symmetric_is_the_presets_unless_it_is_said(preset):
+    words = [*BASE, "--preset", preset]
+    assert parse(words).settings == PRESETS[preset]
+    for flag, value in (("--symmetric", True), ("--no-symmetric", False)):
+        assert parse([*words, flag]).settings.registration.symmetric is value
 
 
 def typed_defaults() -> list[list[str]]:

@@ -51,6 +51,7 @@ def other(value: object) -> object:
         "rk4": "heun",
         "backprop": "adjoint",
         "velocity": "displacement",
+        "uniform": "confidence",
     }
     return choices[str(value)]
 
@@ -94,6 +95,13 @@ def test_the_paper_preset_is_the_papers():
     assert (paper.solver.scheme, 1 / paper.solver.steps, paper.solver.gradient) == ("euler", 0.005, "adjoint")
     assert (paper.learning_rate, paper.levels) == (5e-3, (Level(1, 300),))
     assert paper.descriptor.name == "mind"
+
+
+def test_what_the_paper_does_not_have_is_off_in_its_preset():
+    paper = PRESETS["paper"].registration
+    assert (paper.symmetric, paper.capture.reach, paper.velocity.time_parts) == (False, 0, 1)
+    assert (paper.weights.spatial, paper.descriptor.recompute) == ("uniform", True)
+    assert not paper.descriptor.fill_outside
 
 
 def test_the_digest_is_the_same_in_every_process():
@@ -179,6 +187,14 @@ def test_the_presets_make_sense(settings):
         (nested(("registration", "learning_rate"), 0.0), "learning_rate"),
         (nested(("registration", "velocity", "lattice"), 0), "lattice"),
         (nested(("registration", "weights", "folding"), -1.0), "weights are 0"),
+        (nested(("registration", "descriptor", "bins"), 3), "bins is 4"),
+        (nested(("registration", "descriptor", "window_radius"), 0), "window_radius is 1"),
+        (nested(("registration", "descriptor", "learned_weight"), 1.1), "learned_weight is between"),
+        (nested(("registration", "descriptor", "learned_weight"), float("nan")), "learned_weight is between"),
+        (nested(("registration", "velocity", "time_parts"), 0), "time_parts is 1"),
+        (nested(("registration", "capture", "reach"), -1), "capture.reach is 0"),
+        (nested(("registration", "capture", "shrink"), 0), "capture.shrink is 1"),
+        (nested(("registration", "capture", "smoothing_sigma"), 0.0), "capture.smoothing_sigma is above 0"),
     ],
 )
 def test_nonsense_is_refused(changes, message):

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bids_nodereg.errors import DataError
 from bids_nodereg.imaging.prepare import Prepared, prepare
-from bids_nodereg.imaging.volume import read_image, read_mask
+from bids_nodereg.imaging.volume import read_image, read_labels, read_mask
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from bids_nodereg.bids.image import SideFile
     from bids_nodereg.bids.pairs import Pair
+    from bids_nodereg.geometry import Grid
+    from bids_nodereg.imaging.volume import Volume
 
 GIVEN = "given"
 CONSTANT_SHARE = 0.999
@@ -25,15 +31,29 @@ LARGEST_BRAIN_MM3 = 2.2e6
 
 @dataclass(frozen=True)
 class Inputs:
-    """Both prepared images of a pair."""
+    """Both prepared images of a pair, and the map of relative stiffness in the fixed world."""
 
     fixed: Prepared
     moving: Prepared
+    stiffness: Volume | None = None
 
 
 def read_inputs(pair: Pair) -> Inputs:
     """Read both images and find their masks."""
-    return Inputs(_read(pair.fixed.path, pair.fixed_mask), _read(pair.moving.path, pair.moving_mask))
+    return Inputs(
+        _read(pair.fixed.path, pair.fixed_mask, pair.fixed_lesion),
+        _read(pair.moving.path, pair.moving_mask, pair.moving_lesion),
+        None if pair.stiffness is None else read_image(pair.stiffness.path),
+    )
+
+
+def lesion_note(lesion: SideFile | None, prepared: Prepared) -> str:
+    """What a lesion mask leaves out, in words; empty where there is none."""
+    if lesion is None:
+        return ""
+    if prepared.lesion is None:
+        return f"lesion mask {lesion.path.name} is empty: nothing is left out"
+    return f"lesion mask {lesion.path.name}: {prepared.excluded_ml:.2f} ml are not compared"
 
 
 def head_note(prepared: Prepared) -> str:
@@ -62,8 +82,20 @@ def _is_head(prepared: Prepared) -> bool:
     return bool(prepared.mask.sum() * prepared.volume.grid.voxel_volume > LARGEST_BRAIN_MM3)
 
 
-def _read(path: Path, mask_path: Path | None) -> Prepared:
+def _read(path: Path, mask_path: Path | None, lesion_file: SideFile | None) -> Prepared:
     volume = read_image(path)
+    lesion = None if lesion_file is None else _read_lesion(lesion_file.path, volume.grid)
     if mask_path is None:
-        return prepare(volume)
-    return prepare(volume, read_mask(mask_path, volume.grid), mask_origin=f"{GIVEN}: {mask_path.name}")
+        return prepare(volume, lesion=lesion)
+    mask = read_mask(mask_path, volume.grid)
+    return prepare(volume, mask, mask_origin=f"{GIVEN}: {mask_path.name}", lesion=lesion)
+
+
+def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
+    """Read a lesion mask like a brain mask; None for an empty one, as studies keep for the healthy."""
+    try:
+        return read_mask(path, grid)
+    except DataError:
+        if read_labels(path).data.any():
+            raise
+        return None

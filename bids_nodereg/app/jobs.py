@@ -12,7 +12,7 @@ from bids_nodereg.bids.derivatives import all_outputs
 from bids_nodereg.bids.filters import Filters, read_filters
 from bids_nodereg.bids.names import natural_key
 from bids_nodereg.bids.owner import owner_on_disk
-from bids_nodereg.bids.pairs import RULES, RuleOptions, pairs_of, with_derivatives
+from bids_nodereg.bids.pairs import RULES, RuleOptions, pairs_of, with_derivatives, without_lesion_masks
 from bids_nodereg.bids.pairs_file import read_pairs_file
 from bids_nodereg.errors import MissingInputError, NothingSelectedError
 
@@ -158,6 +158,8 @@ def _participant(
     config: RunConfig, dataset: Dataset, subject: str, candidates: Sequence[Candidate], message: str
 ) -> Participant:
     pairs = [with_derivatives(pair, dataset) for pair in pairs_of(candidates)]
+    if not config.settings.lesion_masks:
+        pairs = [without_lesion_masks(pair) for pair in pairs]
     outputs = all_outputs(pairs, config.output_dir, owner_on_disk)
     jobs = tuple(
         Job(pair, out, dataset.truth(pair.fixed, pair.moving))

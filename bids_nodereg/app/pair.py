@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bids_nodereg.app.device import peak_device_memory_mib
-from bids_nodereg.app.inputs import head_note, read_inputs
+from bids_nodereg.app.inputs import head_note, lesion_note, read_inputs
 from bids_nodereg.app.judge import judge
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
@@ -21,6 +21,7 @@ from bids_nodereg.quality.verdict import verdict
 
 if TYPE_CHECKING:
     from bids_nodereg.app.device import Hardware
+    from bids_nodereg.app.inputs import Inputs
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.app.progress import Progress
     from bids_nodereg.config import Settings
@@ -55,8 +56,7 @@ def register_pair(
     progress.stage("reading and preparing")
     identity = fingerprint(job, settings)
     inputs = read_inputs(job.pair)
-    for note in filter(None, (head_note(inputs.fixed), head_note(inputs.moving))):
-        LOG.warning("    %s", note)
+    _say_what_was_read(job, inputs)
     solving = time.perf_counter()
     try:
         solution = solve(inputs, settings, hardware.device, heard)
@@ -106,3 +106,17 @@ def register_pair(
     return Status(
         job.outputs.name, job.pair.moving.subject, "done", time.perf_counter() - began, outcome.status
     )
+
+
+def _say_what_was_read(job: Job, inputs: Inputs) -> None:
+    """What a user has to know about the masks."""
+    for prepared in (inputs.fixed, inputs.moving):
+        if note := head_note(prepared):
+            LOG.warning("    %s", note)
+    lesions = {
+        "fixed": (job.pair.fixed_lesion, inputs.fixed),
+        "moving": (job.pair.moving_lesion, inputs.moving),
+    }
+    for role, (lesion, prepared) in lesions.items():
+        if note := lesion_note(lesion, prepared):
+            LOG.info("    %s image: %s", role, note)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import nibabel
 
 from bids_nodereg import __version__
+from bids_nodereg.app.inputs import lesion_note
 from bids_nodereg.app.provenance import software
 from bids_nodereg.app.status import REPORT_DATA, report_data
 from bids_nodereg.files import write_json
@@ -27,19 +28,20 @@ from bids_nodereg.quality.records import (
 from bids_nodereg.quality.report import render_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.app.judge import Judgement
     from bids_nodereg.app.status import Status
     from bids_nodereg.app.write import Work
-    from bids_nodereg.bids.image import Image, LabelMap
+    from bids_nodereg.bids.image import Image, LabelMap, SideFile
+    from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.config import Settings
     from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.quality.verdict import Verdict
     from bids_nodereg.registration.optimise import Step
-    from bids_nodereg.registration.settings import LossWeights
+    from bids_nodereg.registration.settings import CaptureSettings, LossWeights
 
 LOG = logging.getLogger("nodereg")
 
@@ -54,21 +56,21 @@ def present_pair(
     work: Work, judged: Judgement, verdict: Verdict, history: Sequence[Step], provenance: Mapping[str, str]
 ) -> PairReport:
     """Draw the figures of a pair and keep its section of the report as JSON beside them."""
-    out = work.job.outputs
+    pair, out = work.job.pair, work.job.outputs
     names = FigureNames(out.figures_dir, out.name, out.moving_suffix)
     figures = draw_pair(judged.arrays, names, trace_of(history, work.settings))
     report = PairReport(
         key=out.name.replace("_", "-"),
         title=_title(work.job),
-        rule=work.job.pair.rule,
-        fixed=_input(work.job.pair.fixed, work.inputs.fixed, work.job.pair.fixed_dseg),
-        moving=_input(work.job.pair.moving, work.inputs.moving, work.job.pair.moving_dseg),
+        rule=pair.rule,
+        fixed=_input(pair.fixed, work.inputs.fixed, pair.fixed_dseg, pair.fixed_lesion),
+        moving=_input(pair.moving, work.inputs.moving, pair.moving_dseg, pair.moving_lesion),
         measures=judged.measures,
         verdict=verdict,
         figures={name: path.relative_to(out.out_dir).as_posix() for name, path in figures.items()},
         outputs=_outputs(work),
         facts=replace(
-            methods_facts(work.settings, [work.job.pair.fixed], [work.job.pair.moving]),
+            methods_facts(work.settings, [pair.fixed], [pair.moving], pairs=[pair]),
             spacing_mm=round(work.solution.grid.spacing[0], 4),
         ),
         labels_before=judged.labels_before,
@@ -105,8 +107,10 @@ def _kept_pair(path: Path) -> PairReport | None:
         return None
 
 
-def methods_facts(settings: Settings, fixed: Sequence[Image], moving: Sequence[Image]) -> MethodsFacts:
-    """What the methods paragraph has to know."""
+def methods_facts(
+    settings: Settings, fixed: Sequence[Image], moving: Sequence[Image], *, pairs: Sequence[Pair] = ()
+) -> MethodsFacts:
+    """What the methods paragraph has to know; ``pairs`` tell which masks and maps there were."""
     registration = settings.registration
     return MethodsFacts(
         version=__version__,
@@ -123,6 +127,11 @@ def methods_facts(settings: Settings, fixed: Sequence[Image], moving: Sequence[I
         spacing_mm=settings.working_resolution_mm,
         folding_epsilon=registration.weights.folding_epsilon,
         penalties=_penalties(registration.weights),
+        symmetric=registration.symmetric,
+        time_parts=registration.velocity.time_parts,
+        captured=registration.capture.reach > 0,
+        stiffness=_stiffness_words(registration.weights, pairs),
+        lesion_masks=tuple(_sides_with_lesions(pairs)),
         software=tuple(software().items()),
     )
 
@@ -134,6 +143,20 @@ def _penalties(weights: LossWeights) -> tuple[str, ...]:
         "the magnitude of the velocity": weights.magnitude,
     }
     return tuple(name for name, weight in words.items() if weight > 0) or ("nothing else",)
+
+
+def _sides_with_lesions(pairs: Sequence[Pair]) -> Iterator[str]:
+    """Which of the images had lesion masks: ``fixed``, ``moving``."""
+    if any(pair.fixed_lesion is not None for pair in pairs):
+        yield "fixed"
+    if any(pair.moving_lesion is not None for pair in pairs):
+        yield "moving"
+
+
+def _stiffness_words(weights: LossWeights, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """What the gradient penalty varied with in space."""
+    own = ("the local structure of both images",) if weights.spatial == "confidence" else ()
+    return (*own, *(["a given map"] if any(pair.stiffness is not None for pair in pairs) else []))
 
 
 def trace_of(history: Sequence[Step], settings: Settings) -> Trace | None:
@@ -148,7 +171,7 @@ def trace_of(history: Sequence[Step], settings: Settings) -> Trace | None:
         if step.iteration == 1
     ]
     terms = {
-        "descriptor distance": [step.similarity for step in steps],
+        "similarity": [step.similarity for step in steps],
         "folding barrier": [weights.folding * step.folding for step in steps],
         "gradient": [weights.gradient * step.gradient for step in steps],
         "magnitude": [weights.magnitude * step.magnitude for step in steps],
@@ -158,15 +181,18 @@ def trace_of(history: Sequence[Step], settings: Settings) -> Trace | None:
     )
 
 
-def _input(image: Image, prepared: Prepared, labels: Sequence[LabelMap]) -> InputImage:
+def _input(
+    image: Image, prepared: Prepared, labels: Sequence[LabelMap], lesion: SideFile | None
+) -> InputImage:
     grid = prepared.volume.grid
+    masks = (prepared.mask_origin, lesion_note(lesion, prepared))
     return InputImage(
         path=image.relative,
         contrast=image.suffix,
         shape=grid.shape,
         spacing_mm=grid.spacing,
         orientation="".join(nibabel.aff2axcodes(grid.affine)),
-        mask_origin=prepared.mask_origin,
+        mask_origin="; ".join(filter(None, masks)),
         labels=", ".join(label_map.path.name for label_map in labels),
         notes=prepared.volume.notes,
     )
@@ -211,14 +237,21 @@ def _settings_words(settings: Settings, spacing_mm: float) -> dict[str, str]:
     return {
         "Transform": settings.transform,
         "Working resolution": f"{spacing_mm:.3g} mm",
-        "Descriptor": registration.descriptor.name,
-        "Velocity field": VELOCITY_WORDS[registration.velocity.name],
+        "Similarity": f"{registration.descriptor.name}{', both ways' if registration.symmetric else ''}",
+        "Search before the first level": _capture_words(registration.capture, spacing_mm),
+        "Velocity field": VELOCITY_WORDS[registration.velocity.name]
+        + (f", {parts} parts of the time" if (parts := registration.velocity.time_parts) > 1 else ""),
         "Solver": f"{registration.solver.scheme}, {registration.solver.steps} steps, gradient by "
         f"{registration.solver.gradient}",
         "Levels and most iterations": levels,
         "Folding barrier": f"weight {weights.folding:g}, epsilon {weights.folding_epsilon:g}",
         "Smoothness": f"weight {weights.gradient:g} on the gradient of the {weights.gradient_of}, "
-        f"{weights.magnitude:g} on its magnitude",
+        f"{weights.magnitude:g} on its magnitude; {weights.spatial} in space",
         "Learning rate": f"{registration.learning_rate:g}",
         "Seed": str(registration.seed),
     }
+
+
+def _capture_words(capture: CaptureSettings, spacing_mm: float) -> str:
+    reach_mm = capture.reach * capture.shrink * spacing_mm
+    return f"displacements of up to {reach_mm:.3g} mm along each axis" if capture.reach > 0 else "none"

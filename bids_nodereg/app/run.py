@@ -186,7 +186,8 @@ def _write_dataset_level(config: RunConfig, dataset: Dataset, participants: Sequ
         for label_map in job.pair.moving_dseg
     }
     write_dataset_files(dataset, config.output_dir, version=__version__, descriptions=descriptions)
+    pairs = [job.pair for job in jobs]
     facts = methods_facts(
-        config.settings, [job.pair.fixed for job in jobs], [job.pair.moving for job in jobs]
+        config.settings, [pair.fixed for pair in pairs], [pair.moving for pair in pairs], pairs=pairs
     )
     write_text(config.output_dir / "logs" / "CITATION.md", methods_markdown(facts))

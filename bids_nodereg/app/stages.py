@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from bids_nodereg.imaging.maps import DisplacementField, forward_map, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid, working_grid
+from bids_nodereg.imaging.weights import cost_onto_grid, stiffness_onto_grid
 from bids_nodereg.registration.affine import Freedom, align
-from bids_nodereg.registration.optimise import ImagePair
+from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.register import register
 from bids_nodereg.registration.velocity import RIM_VOXELS
 
@@ -82,7 +83,10 @@ def deform(
     on_step: OnStep,
 ) -> Solution:
     """Deformable registration on the working grid, of the moving image as the affine has aligned it."""
-    pair = _image_pair(onto_grid(inputs.fixed, grid), onto_grid(inputs.moving, grid, affine), device)
+    pair = _image_pair(_on(inputs.fixed, grid), _on(inputs.moving, grid, affine), device)
+    if inputs.stiffness is not None:
+        mask = pair.fixed_mask[0, 0].cpu().numpy() > 0
+        pair = replace(pair, stiffness=_tensor(stiffness_onto_grid(inputs.stiffness, grid, mask), device))
     found = register(pair, settings.registration, on_step)
     forward = DisplacementField(grid, _to_world(found.forward, grid))
     inverse = DisplacementField(grid, _to_world(found.inverse, grid))
@@ -104,7 +108,7 @@ def find_affine(
     fixed_grid, moving_grid = (
         working_grid(prepared, spacing_mm, settings.margin_mm) for prepared in (inputs.fixed, inputs.moving)
     )
-    pair = _image_pair(onto_grid(inputs.fixed, fixed_grid), onto_grid(inputs.moving, moving_grid), device)
+    pair = _image_pair(_on(inputs.fixed, fixed_grid), _on(inputs.moving, moving_grid), device)
     freedom: Freedom = "rigid" if settings.transform == "rigid" else "affine"
     told = torch.from_numpy(np.linalg.inv(moving_grid.affine) @ fixed_grid.affine)
     found = align(pair, spacing_mm, settings.affine, freedom, on_step, told)
@@ -112,14 +116,33 @@ def find_affine(
     return moving_grid.affine @ matrix @ np.linalg.inv(fixed_grid.affine)
 
 
-Sampled = tuple["NDArray[np.float32]", "NDArray[np.bool_]"]
+@dataclass(frozen=True, eq=False)
+class _Sampled:
+    """An image on a grid, with its mask and where it counts."""
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.bool_]
+    cost: NDArray[np.float32] | None
 
 
-def _image_pair(fixed: Sampled, moving: Sampled, device: torch.device) -> ImagePair:
+def _on(prepared: Prepared, grid: Grid, affine: NDArray[np.float64] | None = None) -> _Sampled:
+    return _Sampled(*onto_grid(prepared, grid, affine), cost_onto_grid(prepared, grid, affine))
+
+
+def _image_pair(fixed: _Sampled, moving: _Sampled, device: torch.device) -> ImagePair:
     """Images and masks as ``1 1 i j k`` float32 tensors on the device."""
-    arrays = (fixed[0], moving[0], fixed[1], moving[1])
-    tensors = (torch.from_numpy(np.asarray(array, np.float32))[None, None].to(device) for array in arrays)
-    return ImagePair(*tensors)
+    return ImagePair(
+        _tensor(fixed.image, device),
+        _tensor(moving.image, device),
+        _tensor(fixed.mask, device),
+        _tensor(moving.mask, device),
+        None if fixed.cost is None else _tensor(fixed.cost, device),
+        None if moving.cost is None else _tensor(moving.cost, device),
+    )
+
+
+def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array, np.float32))[None, None].to(device)
 
 
 def _to_world(displacement: torch.Tensor, grid: Grid) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.inputs import looks_skull_stripped
@@ -14,6 +14,7 @@ from bids_nodereg.imaging.transforms import write_affine_txt, write_composite_h5
 from bids_nodereg.imaging.volume import read_labels, write_image
 from bids_nodereg.quality.dictionary import DICTIONARY
 from bids_nodereg.quality.verdict import LIMITS
+from bids_nodereg.registration.diffeomorphism import MOST_REPAIRS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from bids_nodereg.config import Settings
     from bids_nodereg.quality.measures import Measures
     from bids_nodereg.quality.verdict import Verdict
+    from bids_nodereg.registration.diffeomorphism import Repair
 
 ALIGNED = 2
 """NIfTI q/sform code of what was resampled onto another image: aligned, not scanner."""
@@ -107,9 +109,45 @@ def write_sidecars(work: Work, details: Mapping[str, Any]) -> None:
         "DisplacementGrid": {"Shape": list(grid.shape), "AffineRAS": grid.affine.tolist()},
     }
     write_json(out.inverse_json, transform_sidecar(pair, out, inverse=True, details=shared))
+    told = {**shared, **_weights_told(work), **details}
     if work.solution.repair is not None:
-        shared["FoldRepair"] = asdict(work.solution.repair)
-    write_json(out.forward_json, transform_sidecar(pair, out, details={**shared, **details}))
+        told["FoldRepair"] = repair_told(work.solution.repair)
+    write_json(out.forward_json, transform_sidecar(pair, out, details=told))
+
+
+def _weights_told(work: Work) -> dict[str, Any]:
+    """Which masks and maps weighted the comparison and the smoothness; nothing where none did."""
+    pair, inputs = work.job.pair, work.inputs
+    sides = {"Fixed": (pair.fixed_lesion, inputs.fixed), "Moving": (pair.moving_lesion, inputs.moving)}
+    masks = {
+        side: {"Source": lesion.uri, "ExcludedVolumeMl": round(prepared.excluded_ml, 3)}
+        for side, (lesion, prepared) in sides.items()
+        if lesion is not None
+    }
+    told: dict[str, Any] = {"CostFunctionMasks": masks} if masks else {}
+    if pair.stiffness is not None and work.settings.transform == "deformable":
+        told["StiffnessMap"] = pair.stiffness.uri
+    return told
+
+
+def repair_told(repair: Repair) -> dict[str, Any]:
+    """What was done against folds, in words and numbers."""
+    smoothings = min(repair.rounds, MOST_REPAIRS)
+    words = "No cell of the working grid was folded in either map; nothing was changed."
+    if repair.folded_before:
+        words = (
+            f"{repair.folded_before} cells of the working grid were folded in one of the maps; around them "
+            f"the velocity was smoothed {smoothings} time(s), at most {repair.smoothed_fraction:.2%} of its "
+            "lattice"
+        )
+        scalings = repair.rounds - smoothings
+        words += f", then all of it was scaled down {scalings} time(s)." if scalings else "."
+    return {
+        "Description": f"{words} The final maps have no fold.",
+        "FoldedCellsBefore": repair.folded_before,
+        "Rounds": repair.rounds,
+        "SmoothedFraction": repair.smoothed_fraction,
+    }
 
 
 def _copy(path: Path, final: Path) -> None:

@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bids_nodereg.bids.derivative_inputs import find_brain_mask, find_label_maps, find_truth
+from bids_nodereg.bids.derivative_inputs import (
+    find_brain_mask,
+    find_label_maps,
+    find_lesion_mask,
+    find_truth,
+)
 from bids_nodereg.bids.filters import Filters
-from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, contrast_problem
+from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile, contrast_problem
 from bids_nodereg.bids.index import database_layout, find_images, participant_layout
 from bids_nodereg.bids.labels import expand_labels
 from bids_nodereg.bids.names import natural_key
@@ -169,6 +174,10 @@ class Dataset:
     def brain_mask(self, image: Image) -> Path | None:
         """Brain mask of the image from the derivative data sets, or None."""
         return find_brain_mask(self.derivatives, image)
+
+    def lesion_mask(self, image: Image) -> SideFile | None:
+        """Lesion mask of the image from the derivative data sets, then from the data set itself, or None."""
+        return find_lesion_mask((*self.derivatives, (RAW, self.root)), image)
 
     def label_maps(self, image: Image) -> tuple[LabelMap, ...]:
         """Label maps of the image from the derivative data sets; may be none."""

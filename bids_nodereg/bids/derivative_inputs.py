@@ -1,4 +1,4 @@
-"""Find what other programs derived from an image: brain masks, label maps, known transforms.
+"""Find what other programs derived from an image: masks, label maps, known transforms.
 
 A file of a derivative data set belongs to an image of the same subject and session when
 
@@ -7,24 +7,29 @@ A file of a derivative data set belongs to an image of the same subject and sess
 
 and, in case 2, when the entities of the acquisition (``acq``, ``ce``, ``rec``, ``run``, ...) agree.
 A file that lacks some of them still belongs when the session has one image of that contrast only.
-Files in a standard space never match.
+Files in a standard space never match. A lesion mask may also lie in the raw data set, and may have its
+contrast as a word inside its name (``sub-01_T1w_label-lesion_roi``), as users of fMRIPrep name it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from bids_nodereg.bids.image import RAW, Image, LabelMap
+from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile
 from bids_nodereg.bids.names import IMAGE_EXTENSIONS, FileName, clean_label, natural_key, parse_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 Derivative = tuple[str, "Path"]  # name and root folder
 
+LESION_LABELS = {"lesion", "l"}  # L is the label of BIDS' table of common tissue classes
+LESION_SUFFIXES = {"mask", "roi"}
 WITHOUT_SPACE = "T1w"  # the contrast that a derivative without ``space-`` belongs to
 _DESCRIBING = {"sub", "ses", "space", "label", "desc", "seg", "atlas", "scale", "res", "from", "to", "mode"}
 
@@ -35,6 +40,15 @@ def find_brain_mask(derivatives: Sequence[Derivative], image: Image) -> Path | N
         for path, name in _files_of(root, image, "mask"):
             if name.get("desc") == "brain" and name.get("label") in {None, "brain"}:
                 return path
+    return None
+
+
+def find_lesion_mask(datasets: Sequence[Derivative], image: Image) -> SideFile | None:
+    """First lesion mask (or roi) that belongs to the image, in the order of the data sets; or None."""
+    for dataset, root in datasets:
+        for path, name in _scan(root, image, _parse_lesion_name):
+            if _is_lesion(name) and _belongs(path, name, image):
+                return SideFile(path, f"bids:{dataset}:{quote(path.relative_to(root).as_posix())}")
     return None
 
 
@@ -73,14 +87,26 @@ def _files_of(root: Path, image: Image, suffix: str) -> Iterator[tuple[Path, Fil
             yield path, name
 
 
-def _scan(root: Path, image: Image) -> Iterator[tuple[Path, FileName]]:
+def _is_lesion(name: FileName) -> bool:
+    label = (name.get("label") or "").lower()
+    return label in LESION_LABELS and name.suffix in LESION_SUFFIXES and name.extension in IMAGE_EXTENSIONS
+
+
+def _parse_lesion_name(text: str) -> FileName | None:
+    """Read a file name in which a contrast as a word of its own says what ``space-`` says."""
+    return parse_name(re.sub(rf"_({'|'.join(CONTRASTS)})_", r"_space-\1_", text, count=1))
+
+
+def _scan(
+    root: Path, image: Image, parse: Callable[[str], FileName | None] = parse_name
+) -> Iterator[tuple[Path, FileName]]:
     """Files of the image's subject and session below a derivative's root, in natural order."""
     session = () if image.session is None else (f"ses-{image.session}",)
     folder = root.joinpath(f"sub-{image.subject}", *session, "anat")
     if not folder.is_dir():
         return
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
-        name = parse_name(path.name)
+        name = parse(path.name)
         if name and name.get("sub") == image.subject and name.get("ses") == image.session:
             yield path, name
 
@@ -105,8 +131,9 @@ def _raw_reference(path: Path, image: Image) -> str | None:
     if image.dataset != RAW or not isinstance(value, str) or not value.startswith("bids:"):
         return None
     dataset, _, relative = value.removeprefix("bids:").partition(":")
+    is_raw = bool(dataset) or path.parent == image.path.parent  # without a name: the file's own data set
     raw_root = image.path.parents[image.relative.count("/")]
-    return relative if dataset and os.path.lexists(raw_root / relative) else None
+    return relative if is_raw and os.path.lexists(raw_root / relative) else None
 
 
 def _acquisition_agrees(name: FileName, image: Image) -> bool:

@@ -31,6 +31,8 @@ NOT_PAIRED: dict[str, str] = {
     "angio": "vessels only, no tissue contrast",
     "defacemask": "a mask, not an image",
     "MP2RAGE": "the parts of a UNIT1, not a contrast of their own",
+    "mask": "a mask, not an image",
+    "roi": "a region, not an image",
 }
 NO_CONTRAST = "not a weighted anatomical image (quantitative map, file collection or unknown suffix)"
 
@@ -106,6 +108,22 @@ class LabelMap:
     desc: str
     uri: str
     lookup: Path | None = None
+
+
+@dataclass(frozen=True)
+class SideFile:
+    """A file beside the images that decides a result, such as a lesion mask.
+
+    Attributes
+    ----------
+    path
+        Absolute path; symbolic links are not followed.
+    uri
+        BIDS URI of the file.
+    """
+
+    path: Path
+    uri: str
 
 
 def image_from_name(path: Path, relative: str, dataset: str = RAW) -> Image | None:

@@ -33,14 +33,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_nodereg.bids.dataset import Dataset
-    from bids_nodereg.bids.image import LabelMap
+    from bids_nodereg.bids.image import LabelMap, SideFile
 
 _REPEATS = {"run", "echo"}  # entities that tell repetitions of the same image
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One registration to do: the moving image is pulled onto the grid of the fixed one."""
+    """One registration to do: the moving image is pulled onto the grid of the fixed one.
+
+    Attributes
+    ----------
+    rule
+        What asked for it.
+    fixed, moving
+        The images.
+    fixed_mask, moving_mask
+        Brain masks, in the world of their image; None to find them in the image.
+    fixed_dseg, moving_dseg
+        Label maps, for measures and to be carried along.
+    fixed_lesion, moving_lesion
+        Lesion masks, 1 in the lesion: what is in one is not compared.
+    stiffness
+        Relative weight of smoothness at each place, in the world of the fixed image.
+    """
 
     rule: str
     fixed: Image
@@ -49,6 +65,9 @@ class Pair:
     moving_mask: Path | None = None
     fixed_dseg: tuple[LabelMap, ...] = ()
     moving_dseg: tuple[LabelMap, ...] = ()
+    fixed_lesion: SideFile | None = None
+    moving_lesion: SideFile | None = None
+    stiffness: SideFile | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +160,10 @@ def pairs_of(candidates: Iterable[Candidate]) -> tuple[Pair, ...]:
 
 
 def with_derivatives(pair: Pair, dataset: Dataset) -> Pair:
-    """Fill in the masks and label maps that the pair lacks from the derivative data sets."""
+    """Fill in the masks and label maps that the pair lacks from the derivative data sets.
+
+    Lesion masks are also looked for in the data set itself.
+    """
     fixed, moving = pair.fixed, pair.moving
     return replace(
         pair,
@@ -149,7 +171,14 @@ def with_derivatives(pair: Pair, dataset: Dataset) -> Pair:
         moving_mask=pair.moving_mask or dataset.brain_mask(moving),
         fixed_dseg=pair.fixed_dseg or dataset.label_maps(fixed),
         moving_dseg=pair.moving_dseg or dataset.label_maps(moving),
+        fixed_lesion=pair.fixed_lesion or dataset.lesion_mask(fixed),
+        moving_lesion=pair.moving_lesion or dataset.lesion_mask(moving),
     )
+
+
+def without_lesion_masks(pair: Pair) -> Pair:
+    """Leave the lesion masks out: everything in the brain is compared."""
+    return replace(pair, fixed_lesion=None, moving_lesion=None)
 
 
 def choose_fixed(images: Sequence[Image], moving: Image | None = None) -> Image:

@@ -5,31 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import posixpath
-from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote
 
-from bids_nodereg.bids.image import RAW, Image, LabelMap, file_problem, image_from_name
+from bids_nodereg.bids.image import RAW, Image, LabelMap, SideFile, file_problem, image_from_name
 from bids_nodereg.bids.names import clean_label, parse_name
 from bids_nodereg.bids.pairs import Candidate, Pair
 from bids_nodereg.errors import MissingInputError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from bids_nodereg.bids.dataset import Dataset
 
 RULE = "pairs-file"
 REQUIRED = ("fixed", "moving")
-OPTIONAL = ("fixed_mask", "moving_mask", "fixed_dseg", "moving_dseg")
 
 
 def read_pairs_file(path: Path, dataset: Dataset) -> list[Candidate]:
     """Read a TSV file of pairs.
 
     Columns ``fixed`` and ``moving`` name images, the optional ``fixed_mask``, ``moving_mask``,
-    ``fixed_dseg``, ``moving_dseg`` what belongs to them: each a path relative to the data set's
+    ``fixed_dseg``, ``moving_dseg``, ``fixed_lesion``, ``moving_lesion`` what belongs to them, and
+    ``stiffness`` a map in the world of the fixed image: each a path relative to the data set's
     root, or a BIDS URI (``bids::sub-01/...``, or ``bids:NAME:...`` for a derivative data set that
-    was given by name). Empty or ``n/a`` means none.
+    was given by name). Empty or ``n/a`` means none; a lesion mask is then looked for like a brain mask.
 
     Returns
     -------
@@ -87,25 +88,16 @@ def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:
         msg = f"{where}: fixed and moving are the same file {fixed.relative}."
         raise UsageError(msg)
     problems = [f"{image.relative}: {image.problem}" for image in (fixed, moving) if image.problem]
-    extras: dict[str, tuple[str, str, Path]] = {}
-    for column in OPTIONAL:
+    extras: dict[str, Any] = {}
+    for column, record in OPTIONAL.items():
         if not _is_none(row.get(column, "")):
-            extras[column] = _resolve(f"{where}: {column}", row[column], dataset)
-            name, relative, path = extras[column]
+            name, relative, path = _resolve(f"{where}: {column}", row[column], dataset)
+            extras[column] = record(name, relative, path)
             if file_problem(path):
                 problems.append(f"{column} bids:{name}:{relative}: {file_problem(path)}")
     if problems:
         return Candidate(RULE, fixed, moving, "; ".join(problems))
-    pair = Pair(
-        RULE,
-        fixed,
-        moving,
-        fixed_mask=extras["fixed_mask"][2] if "fixed_mask" in extras else None,
-        moving_mask=extras["moving_mask"][2] if "moving_mask" in extras else None,
-        fixed_dseg=(_label_map(*extras["fixed_dseg"]),) if "fixed_dseg" in extras else (),
-        moving_dseg=(_label_map(*extras["moving_dseg"]),) if "moving_dseg" in extras else (),
-    )
-    return Candidate(RULE, fixed, moving, "asked for in the pairs file", pair)
+    return Candidate(RULE, fixed, moving, "asked for in the pairs file", Pair(RULE, fixed, moving, **extras))
 
 
 def _image(where: str, text: str, dataset: Dataset) -> Image:
@@ -143,8 +135,28 @@ def _resolve(where: str, text: str, dataset: Dataset) -> tuple[str, str, Path]:
     return name, normal, roots[name] / normal
 
 
-def _label_map(dataset: str, relative: str, path: Path) -> LabelMap:
+def _mask(_dataset: str, _relative: str, path: Path) -> Path:
+    return path
+
+
+def _label_maps(dataset: str, relative: str, path: Path) -> tuple[LabelMap]:
     name = parse_name(path.name)
     desc = clean_label((name.get("desc") or name.get("seg") or "") if name else "") or "dseg"
     table = path.with_name(path.name.partition(".")[0] + ".tsv")
-    return LabelMap(path, desc, f"bids:{dataset}:{relative}", table if table.is_file() else None)
+    return (LabelMap(path, desc, f"bids:{dataset}:{relative}", table if table.is_file() else None),)
+
+
+def _side_file(dataset: str, relative: str, path: Path) -> SideFile:
+    return SideFile(path, f"bids:{dataset}:{quote(relative)}")
+
+
+# each makes, of the data set's name, the relative and the absolute path, what the pair holds under this name
+OPTIONAL: Mapping[str, Callable[[str, str, Path], object]] = {
+    "fixed_mask": _mask,
+    "moving_mask": _mask,
+    "fixed_dseg": _label_maps,
+    "moving_dseg": _label_maps,
+    "fixed_lesion": _side_file,
+    "moving_lesion": _side_file,
+    "stiffness": _side_file,
+}

@@ -57,9 +57,10 @@ def transform_sidecar(
     image, reference = (pair.fixed, pair.moving) if inverse else (pair.moving, pair.fixed)
     labels = (outputs.to_label, outputs.from_label) if inverse else (outputs.from_label, outputs.to_label)
     other = outputs.forward_h5 if inverse else outputs.inverse_h5
+    lesions = (pair.fixed_lesion, pair.moving_lesion)
     own = {
         "Description": f"ITK composite transform that resamples {labels[0]} onto the grid of {labels[1]}",
-        "Sources": [image.uri, reference.uri],
+        "Sources": [image.uri, reference.uri, *(each.uri for each in lesions if each is not None)],
         "SpatialReference": reference.uri,
         "FromSpace": labels[0],
         "ToSpace": labels[1],

@@ -1,4 +1,4 @@
-"""From an image as it was read to what registration needs: mask, intensity range, working grid."""
+"""From an image as it was read to what registration needs: masks, intensity range, working grid."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bids_nodereg.imaging.volume import Volume
 
 MIN_MASK_VOXELS = 500
+LARGEST_LESION = 0.5
+"""Part of the mask beyond which a lesion mask is taken for an inverted one."""
+
 WINDOW_PERCENTILES = (0.5, 99.5)
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 POINTS_PER_SLAB = 2**18
@@ -35,10 +38,25 @@ class Prepared:
     mask_origin: str
     """Where the mask came from, in words."""
     window: tuple[float, float]
-    """Robust lowest and highest intensity inside the mask."""
+    """Robust lowest and highest intensity inside the mask and outside the lesion."""
+    lesion: NDArray[np.bool_] | None = None
+    """``(i, j, k)`` on the image's grid: what is not to be compared; None where nothing is left out."""
+
+    @property
+    def excluded_ml(self) -> float:
+        """Volume of the lesion inside the mask."""
+        if self.lesion is None:
+            return 0.0
+        return float(np.count_nonzero(self.lesion & self.mask)) * self.volume.grid.voxel_volume / 1000
 
 
-def prepare(volume: Volume, mask: NDArray[np.bool_] | None = None, *, mask_origin: str = "given") -> Prepared:
+def prepare(
+    volume: Volume,
+    mask: NDArray[np.bool_] | None = None,
+    *,
+    mask_origin: str = "given",
+    lesion: NDArray[np.bool_] | None = None,
+) -> Prepared:
     """Find mask and intensity range of an image.
 
     Parameters
@@ -50,19 +68,23 @@ def prepare(volume: Volume, mask: NDArray[np.bool_] | None = None, *, mask_origi
         (:func:`~bids_nodereg.imaging.mask.find_mask`).
     mask_origin
         Where a given mask came from, in words.
+    lesion
+        ``(i, j, k)`` on the image's grid, True in what is not to be compared (cost-function masking:
+        Brett et al., NeuroImage 14, 2001).
 
     Raises
     ------
     DataError
-        If the mask is empty or tiny, or the image is constant inside it.
+        If the mask is empty or tiny, the image is constant inside it, or the lesion is most of it.
     ValueError
-        If the mask is not on the image's grid.
+        If a mask is not on the image's grid.
     """
     if mask is None:
         mask, mask_origin = find_mask(volume.data, volume.grid.spacing)
-    if mask.shape != volume.grid.shape:
-        msg = f"prepare: mask of shape {mask.shape} does not fit the image, {volume.grid.shape}"
-        raise ValueError(msg)
+    for each in (mask, lesion):
+        if each is not None and each.shape != volume.grid.shape:
+            msg = f"prepare: mask of shape {each.shape} does not fit the image, {volume.grid.shape}"
+            raise ValueError(msg)
     inside = int(np.count_nonzero(mask))
     if inside < MIN_MASK_VOXELS:
         msg = (
@@ -70,7 +92,9 @@ def prepare(volume: Volume, mask: NDArray[np.bool_] | None = None, *, mask_origi
             f"{MIN_MASK_VOXELS}. Give a mask of the brain for this image, or leave the image out."
         )
         raise DataError(msg)
-    return Prepared(volume, np.asarray(mask, dtype=bool), mask_origin, _window(volume, mask, mask_origin))
+    mask = np.asarray(mask, dtype=bool)
+    compared = mask if lesion is None else _outside_lesion(volume, mask, lesion)
+    return Prepared(volume, mask, mask_origin, _window(volume, compared, mask_origin), lesion)
 
 
 def normalise(prepared: Prepared) -> NDArray[np.float32]:
@@ -133,14 +157,45 @@ def onto_grid(
     image_values = _smooth(normalise(prepared), sigma)
     mask_values = _smooth(prepared.mask.astype(np.float32), sigma)
     image, inside = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.bool_)
-    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
-    for first in range(0, grid.shape[0], planes):
-        slab = slice(first, min(first + planes, grid.shape[0]))
+    for slab in _slabs(grid):
         index = index_between(grid, own, slab, affine)
         image[slab] = linear(image_values[..., np.newaxis], index, outside=None).reshape(image[slab].shape)
         share = linear(mask_values[..., np.newaxis], index).reshape(image[slab].shape)
         inside[slab] = share >= 0.5
     return image, inside
+
+
+def smoothly_sampled(
+    values: NDArray[np.float32],
+    own: Grid,
+    grid: Grid,
+    outside: float,
+    affine: NDArray[np.float64] | None = None,
+) -> NDArray[np.float32]:
+    """Sample one array on a grid, linearly and without aliasing, as :func:`onto_grid` does an image.
+
+    Parameters
+    ----------
+    values
+        ``(i, j, k)`` on ``own``.
+    own, grid
+        Where the values are, and where they are wanted.
+    outside
+        Value beyond ``own``.
+    affine
+        4 x 4, world points of ``grid`` to world points of ``own``; None: the same world.
+
+    Returns
+    -------
+    ndarray
+        ``(i, j, k)`` float32 on ``grid``.
+    """
+    smooth = _smooth(values, anti_alias_sigma(own, grid))[..., np.newaxis]
+    sampled = np.empty(grid.shape, np.float32)
+    for slab in _slabs(grid):
+        index = index_between(grid, own, slab, affine)
+        sampled[slab] = linear(smooth, index, outside=outside).reshape(sampled[slab].shape)
+    return sampled
 
 
 def anti_alias_sigma(own: Grid, wanted: Grid) -> tuple[float, float, float]:
@@ -160,11 +215,31 @@ def anti_alias_sigma(own: Grid, wanted: Grid) -> tuple[float, float, float]:
     return (i, j, k)
 
 
+def _slabs(grid: Grid) -> list[slice]:
+    """Slices of the first axis that bound the memory for the points of a grid."""
+    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
+    return [slice(first, min(first + planes, grid.shape[0])) for first in range(0, grid.shape[0], planes)]
+
+
 def _smooth(values: NDArray[np.float32], sigma: tuple[float, float, float]) -> NDArray[np.float32]:
     if max(sigma) == 0:
         return values
     smoothed: NDArray[np.float32] = ndimage.gaussian_filter(values, sigma, mode="nearest")
     return smoothed
+
+
+def _outside_lesion(volume: Volume, mask: NDArray[np.bool_], lesion: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What of the mask is left to compare; a lesion that leaves little is refused."""
+    compared = mask & ~lesion
+    covered = 1 - np.count_nonzero(compared) / np.count_nonzero(mask)
+    if covered > LARGEST_LESION:
+        msg = (
+            f"{volume.path}: the lesion mask covers {covered:.0%} of the brain or head, expected at most "
+            f"{LARGEST_LESION:.0%}. It has to be 1 in the lesion and 0 elsewhere: is it inverted? "
+            "--no-lesion-mask ignores it."
+        )
+        raise DataError(msg)
+    return compared
 
 
 def _window(volume: Volume, mask: NDArray[np.bool_], mask_origin: str) -> tuple[float, float]:

@@ -13,16 +13,27 @@ if TYPE_CHECKING:
 
     from bids_nodereg.quality.records import MethodsFacts
 
-DESCRIPTORS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+_MIND_SSC = "the modality independent neighbourhood descriptor in its self-similarity form (MIND-SSC)"
+_LEARNED = (
+    "the features of a small network, trained once by contrastive learning on painted label maps and the "
+    "same for every pair"
+)
+
+SIMILARITIES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
     {
         "mind": ("the modality independent neighbourhood descriptor (MIND)", ("heinrich2012",)),
-        "mind-ssc": (
-            "the modality independent neighbourhood descriptor in its self-similarity form (MIND-SSC)",
-            ("heinrich2012", "heinrich2013"),
+        "mind-ssc": (_MIND_SSC, ("heinrich2012", "heinrich2013")),
+        "contrastive": (_LEARNED, ("oord2018", "mok2024")),
+        "contrastive+mind-ssc": (
+            f"{_LEARNED}, together with {_MIND_SSC}",
+            ("oord2018", "mok2024", "heinrich2012", "heinrich2013"),
         ),
+        "lmi": ("the mutual information of intensities within patches", ("mattes2003",)),
+        "lncc": ("the local correlation of intensities", ("avants2008",)),
+        "mse": ("the squared difference of intensities", ()),
     }
 )
-"""Words and references of each descriptor."""
+"""Words and references of each choice of ``--descriptor``."""
 
 
 @dataclass(frozen=True)
@@ -102,23 +113,65 @@ def _data(facts: MethodsFacts, cite: _Citations) -> str:
 
 
 def _deformable(facts: MethodsFacts, cite: _Citations) -> str:
-    words, keys = DESCRIPTORS[facts.descriptor]
+    sentences = [part(facts, cite) for part in (_map, _objective, _lesions, _optimisation)]
+    return " ".join(filter(None, sentences))
+
+
+def _map(facts: MethodsFacts, cite: _Citations) -> str:
+    """What the deformation is, and how it comes from the velocity."""
+    parts = facts.time_parts
+    field = (
+        "stationary velocity field, represented by"
+        if parts == 1
+        else (
+            f"velocity field that is constant in each of {parts} equal parts of the time, each represented by"
+        )
+    )
+    text = (
+        f"The deformation is the flow at time 1 of a {field} {facts.velocity} and optimised for each pair on "
+        f"its own, without training{cite('rodriguez2025', 'wu2022', 'chen2018')}; the inverse is the flow "
+        f"{'of the negative field' if parts == 1 else 'back in time'}. The flow was integrated by"
+    )
+    if "squaring" in facts.solver:
+        return f"{text} scaling and squaring ({facts.steps} squarings){cite('arsigny2006')}."
+    return f"{text} the {facts.solver} scheme in {facts.steps} step{'' if facts.steps == 1 else 's'}."
+
+
+def _objective(facts: MethodsFacts, cite: _Citations) -> str:
+    words, keys = SIMILARITIES[facts.descriptor]
+    compared = f"Similarity was measured by {words}{cite(*keys)}"
+    both = (
+        ", between the fixed and the warped moving image and between the moving and the inversely warped "
+        "fixed image, with equal weight"
+    )
+    space = f" The penalty on the gradient varied in space with {_list(facts.stiffness)}."
+    return (
+        f"{compared}{both if facts.symmetric else ''}; a barrier against "
+        f"Jacobian determinants below {facts.folding_epsilon:g} and a penalty on {_list(facts.penalties)} "
+        f"keep the map smooth and invertible.{space if facts.stiffness else ''}"
+    )
+
+
+def _lesions(facts: MethodsFacts, cite: _Citations) -> str:
+    """Which masks took part in cost-function masking; empty for none."""
+    if not facts.lesion_masks:
+        return ""
+    return (
+        f"What lies in a lesion mask of the {_list(facts.lesion_masks)} image was left out of the comparison "
+        f"(cost-function masking{cite('brett2001')})."
+    )
+
+
+def _optimisation(facts: MethodsFacts, cite: _Citations) -> str:
     iterations = " + ".join(str(count) for count in facts.iterations)
     levels = "from coarse to fine" if len(facts.iterations) > 1 else "on one level"
-    squaring = "squaring" in facts.solver
-    flow = (
-        f"scaling and squaring ({facts.steps} squarings){cite('arsigny2006')}"
-        if squaring
-        else f"the {facts.solver} scheme in {facts.steps} step{'' if facts.steps == 1 else 's'}"
+    search = (
+        "The start was a search over whole displacements on a coarse lattice, made smooth by coupled convex "
+        f"optimisation{cite('heinrich2014')}. "
+        if facts.captured
+        else ""
     )
-    return (
-        "The deformation is the flow at time 1 of a stationary velocity field, represented by "
-        f"{facts.velocity} and optimised for each pair on its own, without training"
-        f"{cite('rodriguez2025', 'wu2022', 'chen2018')}; the inverse is the flow of the negative field. The "
-        f"flow was integrated by {flow}. Similarity was measured by {words}{cite(*keys)}; a barrier against "
-        f"Jacobian determinants below {facts.folding_epsilon:g} and a penalty on {_list(facts.penalties)} "
-        f"keep the map smooth and invertible. Optimisation ran {levels} (at most {iterations} iterations)."
-    )
+    return f"{search}Optimisation ran {levels} (at most {iterations} iterations)."
 
 
 def _output(facts: MethodsFacts, cite: _Citations) -> str:

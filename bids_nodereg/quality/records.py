@@ -80,7 +80,7 @@ class MethodsFacts:
     transform
         ``rigid``, ``affine`` or ``deformable``.
     descriptor
-        ``mind`` or ``mind-ssc``.
+        What was compared: a key of :data:`~bids_nodereg.quality.methods.SIMILARITIES`.
     velocity
         How the velocity field is represented, in words, such as ``a convolutional neural network``.
     solver
@@ -97,6 +97,16 @@ class MethodsFacts:
         What else is penalised, in words, such as ``the gradient of the velocity``.
     software
         Name and version of the libraries that did the work.
+    symmetric
+        Whether the images were compared in both directions.
+    time_parts
+        Number of parts of the time with a velocity field each.
+    captured
+        Whether a search over displacements came before the gradient steps.
+    stiffness
+        What the penalties varied with in space, in words; empty for nothing.
+    lesion_masks
+        Which images had lesion masks: ``fixed``, ``moving``.
     """
 
     version: str
@@ -112,6 +122,11 @@ class MethodsFacts:
     folding_epsilon: float
     penalties: tuple[str, ...] = ("the gradient of the velocity",)
     software: tuple[tuple[str, str], ...] = ()
+    symmetric: bool = False
+    time_parts: int = 1
+    captured: bool = False
+    stiffness: tuple[str, ...] = ()
+    lesion_masks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from bids_nodereg import __version__
+from bids_nodereg.app.write import repair_told
 from bids_nodereg.cli import parse
 from bids_nodereg.config import settings_digest
+from bids_nodereg.registration.diffeomorphism import MOST_REPAIRS, Repair
 from tests.app import phantom
 
 ROOT_FILES = {
@@ -112,6 +114,8 @@ def test_the_sidecars_of_the_transforms(done):
     assert forward["FixedMask"] == "given: sub-01_desc-brain_mask.nii.gz"
     assert "background" in forward["MovingMask"]
     assert forward["Settings"]["working_resolution_mm"] == 3.0
+    assert forward["FoldRepair"].keys() == {"Description", "FoldedCellsBefore", "Rounds", "SmoothedFraction"}
+    assert not {"CostFunctionMasks", "StiffnessMap"} & forward.keys()
     assert forward["RunID"] == done.logs()[0].name
     field = nib.load(done.warp)
     assert list(field.shape[:3]) == forward["DisplacementGrid"]["Shape"]
@@ -120,6 +124,29 @@ def test_the_sidecars_of_the_transforms(done):
     assert inverse["Sources"] == [RAW_T1W, RAW_T2W]
     assert inverse["SpatialReference"] == RAW_T2W
     assert inverse["InverseTransform"] == OUT_FORWARD
+
+
+@pytest.mark.parametrize(
+    ("repair", "told"),
+    [
+        (Repair(0, 0, 0.0), ["No cell", "nothing was changed"]),
+        (Repair(12, 2, 0.0031), ["12 cells", "smoothed 2 time(s), at most 0.31% of its lattice."]),
+        (Repair(9, MOST_REPAIRS + 3, 1.0), [f"smoothed {MOST_REPAIRS} time(s)", "scaled down 3 time(s)."]),
+    ],
+)
+def test_the_repair_of_folds_is_told_in_words_and_numbers(repair, told):
+    content = repair_told(repair)
+    assert all(words in content["Description"] for words in told)
+    assert ("scaled" in content["Description"]) == (repair.rounds > MOST_REPAIRS)
+    numbers = (repair.folded_before, repair.rounds, repair.smoothed_fraction)
+    assert (content["FoldedCellsBefore"], content["Rounds"], content["SmoothedFraction"]) == numbers
+
+
+def test_what_the_two_maps_leave_in_either_order_is_measured(done):
+    measures = json.loads(done.stem.with_name(f"{done.stem.name}_mode-image_qc.json").read_text())["Measures"]
+    for order in ("forward", "backward"):
+        mean, worst = (measures[f"inverse_consistency_{order}_{kind}_mm"] for kind in ("mean", "max"))
+        assert 0 < mean < worst < 1
 
 
 def test_every_uri_leads_to_a_file(done):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -94,6 +95,82 @@ def test_a_sidecar_that_names_the_reference_decides(tmp_path, reference, suffix)
     sidecar = tmp_path / "other" / "sub-01/anat/sub-01_desc-brain_mask.json"
     sidecar.write_text(json.dumps({"SpatialReference": reference}))
     assert [image.suffix for image in dataset.images("01") if dataset.brain_mask(image)] == [suffix]
+
+
+def lesions(dataset, subject="01"):
+    found = {image.path.name: dataset.lesion_mask(image) for image in dataset.images(subject)}
+    return {name.partition(".")[0]: lesion and lesion.uri for name, lesion in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "owner"),
+    [
+        ("sub-01_label-lesion_mask.nii.gz", "T1w"),
+        ("sub-01_space-T2w_label-lesion_desc-rater1_mask.nii", "T2w"),
+        ("sub-01_label-L_mask.nii.gz", "T1w"),
+        ("sub-01_label-lesion_roi.nii.gz", "T1w"),
+        ("sub-01_T1w_label-lesion_roi.nii.gz", "T1w"),
+        ("sub-01_label-lesion_T2w_roi.nii.gz", "T2w"),
+        ("sub-01_FLAIR_label-Lesion_roi.nii.gz", "FLAIR"),
+        ("sub-01_space-MNI152NLin6Asym_label-lesion_mask.nii.gz", None),
+        ("sub-01_space-T2w_T1w_label-lesion_roi.nii.gz", None),
+        ("sub-01_T1w_T2w_label-lesion_roi.nii.gz", None),
+        ("sub-01_ses-1_label-lesion_mask.nii.gz", None),
+        ("sub-01_acq-other_label-lesion_mask.nii.gz", None),
+        ("sub-01_label-GM_mask.nii.gz", None),
+        ("sub-01_label-lesion_probseg.nii.gz", None),
+        ("sub-01_label-lesion_mask.json", None),
+        ("sub-01_desc-lesion_mask.nii.gz", None),
+        ("sub-01_desc-brain_mask.nii.gz", None),
+        ("sub-02_label-lesion_mask.nii.gz", None),
+    ],
+)
+@pytest.mark.parametrize("place", ["raw", "other"])
+def test_whose_a_lesion_mask_is_by_its_name(tmp_path, name, owner, place):
+    """In the raw data set as well as in a derivative; and it never becomes an image or a brain mask."""
+    raw = ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-01_FLAIR.nii.gz"]
+    dataset = opened(tmp_path, raw, other=[])
+    path = tmp_path / place / "sub-01" / "anat" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    uri = f"bids:{place}:sub-01/anat/{name}"
+    expected = {f"sub-01_{suffix}": uri if suffix == owner else None for suffix in ("T1w", "T2w", "FLAIR")}
+    assert lesions(dataset) == expected
+    if "brain" not in name:
+        assert set(masks(dataset).values()) == {None}
+
+
+def test_a_derivatives_lesion_mask_goes_before_the_raw_one(tmp_path):
+    name = "sub-01_label-lesion_roi.nii.gz"
+    dataset = opened(tmp_path, ["sub-01_T1w.nii.gz", name], other=[name])
+    assert lesions(dataset) == {"sub-01_T1w": f"bids:other:sub-01/anat/{name}"}
+    assert lesions(replace(dataset, derivatives=())) == {"sub-01_T1w": f"bids:raw:sub-01/anat/{name}"}
+
+
+def test_the_entities_of_a_lesion_mask_must_agree_where_there_are_several_images(tmp_path):
+    raw = ["sub-01_acq-a_T1w.nii.gz", "sub-01_acq-b_T1w.nii.gz"]
+    derived = ["sub-01_acq-b_T1w_label-lesion_roi.nii.gz", "sub-01_label-lesion_roi.nii.gz"]
+    found = lesions(opened(tmp_path, raw, other=derived))
+    assert found == {"sub-01_acq-a_T1w": None, "sub-01_acq-b_T1w": f"bids:other:sub-01/anat/{derived[0]}"}
+
+
+@pytest.mark.parametrize(("place", "owner"), [("raw", "T2w"), ("other", "T1w")])
+def test_a_reference_without_a_name_is_in_the_files_own_data_set(tmp_path, place, owner):
+    """``bids::`` beside the raw image is that image; in a derivative it is a file of the derivative."""
+    raw = ["sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz"]
+    dataset = opened(tmp_path, raw, other=["sub-01_desc-x_T1w.nii.gz"])
+    path = tmp_path / place / "sub-01" / "anat" / "sub-01_label-lesion_roi"
+    path.with_suffix(".nii.gz").touch()
+    path.with_suffix(".json").write_text('{"SpatialReference": "bids::sub-01/anat/sub-01_T2w.nii.gz"}')
+    assert [name for name, uri in lesions(dataset).items() if uri] == [f"sub-01_{owner}"]
+
+
+def test_the_lesion_mask_of_the_real_data_set():
+    root = shared_data("ds-brain")
+    dataset = open_dataset(root, derivatives={"lesions": root / "derivatives" / "lesions-manual"})
+    name = "sub-openms07_space-T1w_label-lesion_desc-consensus_mask.nii.gz"
+    found = {key: uri for key, uri in lesions(dataset, "openms07").items() if uri}
+    assert found == {"sub-openms07_T1w": f"bids:lesions:sub-openms07/anat/{name}"}
 
 
 def test_all_label_maps_are_given_with_names_and_tables(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bids_nodereg.bids.candidates import candidate_table, candidates_as_json, no_pair_message
 from bids_nodereg.bids.dataset import LeftOut, open_dataset
+from bids_nodereg.bids.image import SideFile
 from bids_nodereg.bids.pairs import (
     RULES,
     RuleOptions,
@@ -17,6 +18,7 @@ from bids_nodereg.bids.pairs import (
     pairs_of,
     with_derivatives,
     within_session,
+    without_lesion_masks,
 )
 from tests.bids.make import make_dataset, make_images
 from tests.shared_data import shared_data
@@ -231,6 +233,22 @@ def test_table_and_json_show_what_was_left_out(tmp_path):
         "moving": "bids:raw:sub-01/anat/sub-01_T1%20map.nii.gz",
         "reason": "a map",
     }
+
+
+def test_lesion_masks_fill_what_a_pair_lacks_and_can_be_left_out(tmp_path):
+    names = ("sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-01_T2w_label-lesion_roi.nii.gz")
+    root = make_dataset(tmp_path / "raw", *names)
+    prep = make_dataset(tmp_path / "prep", "sub-01_label-lesion_mask.nii.gz")
+    dataset = open_dataset(root, derivatives={"prep": prep})
+    (pair,) = pairs_of(within_session(dataset.images("01"), DEFAULT))
+    mine = SideFile(tmp_path / "mine.nii.gz", "bids:raw:mine.nii.gz")
+    filled = with_derivatives(pair, dataset)
+    assert filled.fixed_lesion is not None
+    assert filled.moving_lesion is not None
+    assert filled.fixed_lesion.uri == "bids:prep:sub-01/anat/sub-01_label-lesion_mask.nii.gz"
+    assert filled.moving_lesion.uri == f"bids:raw:sub-01/anat/{names[2]}"
+    assert with_derivatives(replace(pair, moving_lesion=mine), dataset).moving_lesion == mine
+    assert without_lesion_masks(filled) == pair
 
 
 def test_derivatives_fill_what_a_pair_lacks(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bids_nodereg.bids.dataset import open_dataset
+from bids_nodereg.bids.image import SideFile
 from bids_nodereg.bids.pairs import pairs_of
 from bids_nodereg.bids.pairs_file import read_pairs_file
 from bids_nodereg.errors import MissingInputError, UsageError
@@ -45,6 +46,38 @@ def test_pairs_across_participants_and_data_sets(tmp_path, dataset):
     assert [(each.desc, each.uri) for each in first.moving_dseg] == [("aseg", dseg)]
     assert second.fixed.uri == rows[1][1]
     assert second.fixed.entities == (("desc", "preproc"),)
+
+
+def test_lesions_and_stiffness_by_path_or_uri(tmp_path, dataset):
+    """Their URIs are kept for the sidecars, with what a URI may not hold written in its way."""
+    columns = ("fixed", "moving", "fixed_lesion", "moving_lesion", "stiffness")
+    lesion = dataset.root / "sub-01/anat/sub-01_label-lesion_roi.nii.gz"
+    odd = dataset.root / "masks/my lesion.nii"
+    odd.parent.mkdir()
+    for path in (lesion, odd):
+        path.touch()
+    uri = "bids:prep:sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    rows = [
+        (T1W, T2W, "sub-01/anat/sub-01_label-lesion_roi.nii.gz", "bids::masks/my%20lesion.nii", uri),
+        (T1W, T2W, "n/a", "", "n/a"),
+    ]
+    given, none = (each.pair for each in read(tmp_path, dataset, *rows, columns=columns))
+    assert given.fixed_lesion == SideFile(lesion, "bids:raw:sub-01/anat/sub-01_label-lesion_roi.nii.gz")
+    assert given.moving_lesion == SideFile(odd, "bids:raw:masks/my%20lesion.nii")
+    assert given.stiffness == SideFile(tmp_path / "prep" / uri.split(":")[2], uri)
+    assert (none.fixed_lesion, none.moving_lesion, none.stiffness) == (None, None, None)
+
+
+@pytest.mark.parametrize("column", ["fixed_lesion", "moving_lesion", "stiffness"])
+def test_a_lesion_or_stiffness_that_is_missing_spoils_its_row(tmp_path, dataset, column):
+    rows = [(T1W, T2W, ""), (T1W, T2W, "sub-01/gone.nii.gz")]
+    found = read(tmp_path, dataset, *rows, columns=("fixed", "moving", column))
+    assert [each.taken for each in found] == [True, False]
+    assert found[1].reason == f"{column} bids:raw:sub-01/gone.nii.gz: the file is not there (any more)"
+    with pytest.raises(UsageError, match=f"line 2: {column}: .* leaves"):
+        read(tmp_path, dataset, (T1W, T2W, "../gone.nii.gz"), columns=("fixed", "moving", column))
+    with pytest.raises(UsageError, match=f"line 2: {column}: .* no data set 'other'"):
+        read(tmp_path, dataset, (T1W, T2W, "bids:other:a.nii"), columns=("fixed", "moving", column))
 
 
 def test_byte_order_mark_windows_lines_and_blank_lines(tmp_path, dataset):

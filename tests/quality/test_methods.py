@@ -5,14 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from bids_nodereg.quality.methods import DESCRIPTORS, methods, methods_markdown, references
+from bids_nodereg.quality.methods import SIMILARITIES, methods, methods_markdown, references
 from tests.quality.pages import FACTS
 
 
 @pytest.mark.parametrize("transform", ["rigid", "affine", "deformable"])
-@pytest.mark.parametrize("descriptor", DESCRIPTORS)
-def test_citations_are_numbered_in_order_and_each_has_its_reference(transform: str, descriptor: str) -> None:
-    text = methods(replace(FACTS, transform=transform, descriptor=descriptor))
+@pytest.mark.parametrize("solver", ["rk4", "scaling and squaring"])
+@pytest.mark.parametrize("descriptor", SIMILARITIES)
+def test_citations_are_numbered_in_order_and_each_has_its_reference(
+    transform: str, descriptor: str, solver: str
+) -> None:
+    facts = replace(FACTS, transform=transform, descriptor=descriptor, solver=solver)
+    text = methods(replace(facts, captured=True, lesion_masks=("fixed",)))
 
     found = re.findall(r"\[([\d, ]+)\]", " ".join(text.paragraphs))
     numbers = [int(number) for group in found for number in group.split(",")]
@@ -36,6 +40,31 @@ def test_the_text_says_what_was_set() -> None:
     assert "(6 squarings)" in squared
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"symmetric": True}, "inversely warped fixed image, with equal weight"),
+        ({"time_parts": 3}, "constant in each of 3 equal parts of the time"),
+        ({"captured": True}, "a search over whole displacements on a coarse lattice"),
+        ({"stiffness": ("a given map",)}, "The penalty on the gradient varied in space with a given map."),
+        ({"lesion_masks": ("fixed",)}, "in a lesion mask of the fixed image was left out of the comparison"),
+        ({"lesion_masks": ("fixed", "moving")}, "a lesion mask of the fixed and moving image was"),
+        ({"descriptor": "lmi"}, "by the mutual information of intensities within patches"),
+        ({"descriptor": "contrastive+mind-ssc"}, "label maps and the same for every pair, together with the"),
+    ],
+)
+def test_each_choice_is_said_where_it_was_made_and_only_there(changes: dict[str, object], words: str) -> None:
+    assert words not in " ".join(methods(FACTS).paragraphs)
+    assert words in " ".join(methods(replace(FACTS, **changes)).paragraphs)
+
+
+def test_a_field_that_changes_in_time_is_not_called_stationary() -> None:
+    text = " ".join(methods(replace(FACTS, time_parts=2)).paragraphs)
+
+    assert "stationary" not in text
+    assert "negative field" not in text
+
+
 def test_a_rigid_run_does_not_claim_a_deformation() -> None:
     text = " ".join(methods(replace(FACTS, transform="rigid")).paragraphs)
 
@@ -45,8 +74,8 @@ def test_a_rigid_run_does_not_claim_a_deformation() -> None:
 
 def test_every_reference_is_cited_by_some_setting() -> None:
     texts = [
-        methods(replace(FACTS, descriptor=descriptor, solver=solver))
-        for descriptor in DESCRIPTORS
+        methods(replace(FACTS, descriptor=descriptor, solver=solver, captured=True, lesion_masks=("moving",)))
+        for descriptor in SIMILARITIES
         for solver in ("rk4", "scaling and squaring")
     ]
 
