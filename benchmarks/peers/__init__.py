@@ -1,0 +1,1 @@
+"""Accuracy against other programs: cases, adapters, one evaluator, one report."""
