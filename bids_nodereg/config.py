@@ -108,7 +108,13 @@ PAPER = RegistrationSettings(
     capture=CaptureSettings(reach=0),
     symmetric=False,
     descriptor=DescriptorSettings(
-        name="mind", offset=1, patch_sigma=0.5, search_radius=0, fill_outside=False, recompute=True
+        name="mind",
+        offset=1,
+        patch_sigma=0.5,
+        search_radius=0,
+        lmi_weight=0.0,
+        fill_outside=False,
+        recompute=True,
     ),
     velocity=VelocitySettings(name="nodeo", lattice=4, smoothing_sigma=1.08, bottleneck=16, time_parts=1),
     solver=SolverSettings(scheme="euler", steps=200, gradient="adjoint"),

@@ -50,6 +50,7 @@ def _descriptor_rules(descriptor: DescriptorSettings) -> dict[str, bool]:
         "descriptor.patch_sigma is above 0": 0 < descriptor.patch_sigma < math.inf,
         "descriptor.window_radius is 1 or more": descriptor.window_radius >= 1,
         "descriptor.bins is 4 or more": descriptor.bins >= 4,
+        "descriptor.lmi_weight is 0 or more": 0 <= descriptor.lmi_weight < math.inf,
         "descriptor.learned_weight is between 0 and 1": 0 <= descriptor.learned_weight <= 1,
     }
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.quality.verdict import Verdict
     from bids_nodereg.registration.optimise import Step
-    from bids_nodereg.registration.settings import CaptureSettings, LossWeights
+    from bids_nodereg.registration.settings import CaptureSettings, LossWeights, RegistrationSettings
 
 LOG = logging.getLogger("nodereg")
 
@@ -132,8 +132,16 @@ def methods_facts(
         captured=registration.capture.reach > 0,
         stiffness=_stiffness_words(registration.weights, pairs),
         lesion_masks=tuple(_sides_with_lesions(pairs)),
+        information_weight=registration.descriptor.added_information,
         software=tuple(software().items()),
     )
+
+
+def _similarity_words(registration: RegistrationSettings) -> str:
+    """What was compared, in a few words for the table of settings."""
+    information = registration.descriptor.added_information
+    added = f" + {information:g} local mutual information" if information > 0 else ""
+    return f"{registration.descriptor.name}{added}{', both ways' if registration.symmetric else ''}"
 
 
 def _penalties(weights: LossWeights) -> tuple[str, ...]:
@@ -237,7 +245,7 @@ def _settings_words(settings: Settings, spacing_mm: float) -> dict[str, str]:
     return {
         "Transform": settings.transform,
         "Working resolution": f"{spacing_mm:.3g} mm",
-        "Similarity": f"{registration.descriptor.name}{', both ways' if registration.symmetric else ''}",
+        "Similarity": _similarity_words(registration),
         "Search before the first level": _capture_words(registration.capture, spacing_mm),
         "Velocity field": VELOCITY_WORDS[registration.velocity.name]
         + (f", {parts} parts of the time" if (parts := registration.velocity.time_parts) > 1 else ""),

@@ -140,6 +140,9 @@ def _map(facts: MethodsFacts, cite: _Citations) -> str:
 def _objective(facts: MethodsFacts, cite: _Citations) -> str:
     words, keys = SIMILARITIES[facts.descriptor]
     compared = f"Similarity was measured by {words}{cite(*keys)}"
+    if facts.information_weight > 0:
+        words, keys = SIMILARITIES["lmi"]
+        compared += f" and, with a weight of {facts.information_weight:g}, {words}{cite(*keys)}"
     both = (
         ", between the fixed and the warped moving image and between the moving and the inversely warped "
         "fixed image, with equal weight"

@@ -107,6 +107,8 @@ class MethodsFacts:
         What the penalties varied with in space, in words; empty for nothing.
     lesion_masks
         Which images had lesion masks: ``fixed``, ``moving``.
+    information_weight
+        Weight of the local mutual information beside a structural descriptor; 0 for none.
     """
 
     version: str
@@ -127,6 +129,7 @@ class MethodsFacts:
     captured: bool = False
     stiffness: tuple[str, ...] = ()
     lesion_masks: tuple[str, ...] = ()
+    information_weight: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,6 +82,7 @@ def register(
 
 def _distances(pair: ImagePair, forward: Tensor, descriptor: DescriptorSettings) -> tuple[float, float]:
     """Descriptor distance without and with a displacement, at half the resolution."""
+    descriptor = replace(descriptor, lmi_weight=0.0)
     coarse = pair.shrunk(2)
     shape = coarse.fixed.shape[2:]
     distance = similarity_of(coarse, descriptor).forward

@@ -32,6 +32,8 @@ class DescriptorSettings:
     """LMI: half-width of a patch that has a histogram of its own. LNCC: of the window."""
     bins: int = 16
     """LMI: bins of each image's intensities."""
+    lmi_weight: float = 0.1
+    """Weight of local mutual information beside a structural descriptor, whose own weight is 1."""
     learned_weight: float = 0.5
     """`contrastive+mind-ssc`: share of the learned part in the squared difference."""
     fill_outside: bool = False
@@ -40,6 +42,11 @@ class DescriptorSettings:
     recompute: bool = False
     """Compute the descriptors anew on the warped images at every iteration (the paper's way)
     instead of warping descriptors that were computed once."""
+
+    @property
+    def added_information(self) -> float:
+        """Weight of the local mutual information that joins; 0 where nothing structural is compared."""
+        return 0.0 if self.name in ("lmi", "lncc", "mse") else self.lmi_weight
 
     @property
     def reach(self) -> int:
@@ -91,7 +98,7 @@ class LossWeights:
     folding: float = 1.0
     folding_epsilon: float = 0.1
     """The barrier acts where a Jacobian determinant is below this value."""
-    gradient: float = 0.15
+    gradient: float = 0.2
     gradient_of: Literal["velocity", "displacement"] = "velocity"
     magnitude: float = 0.0
     spatial: Literal["uniform", "confidence"] = "uniform"

@@ -7,6 +7,7 @@ Structural ones compare descriptors, computed once and warped, or computed anew 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -55,8 +56,26 @@ class BothWays(NamedTuple):
 
 
 def similarity_of(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
-    """Build the chosen similarity for a pair, in both directions."""
-    return SIMILARITIES[settings.name](pair, settings)
+    """Build the chosen similarity for a pair, in both directions.
+
+    Local mutual information joins a structural descriptor with the weight ``lmi_weight``: descriptors see
+    edges and fine structure, information sees the tissues between them.
+    """
+    similarity = SIMILARITIES[settings.name](pair, settings)
+    if settings.added_information == 0:
+        return similarity
+    information = _of_intensities(pair, replace(settings, name="lmi"))
+    return BothWays(
+        _sum(similarity.forward, information.forward, settings.lmi_weight),
+        _sum(similarity.backward, information.backward, settings.lmi_weight),
+    )
+
+
+def _sum(first: Distance, second: Distance, weight: float) -> Distance:
+    def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
+        return first(displacement, iteration) + weight * second(displacement, iteration)
+
+    return distance
 
 
 def _of_descriptors(pair: ImagePair, settings: DescriptorSettings) -> BothWays:

@@ -34,7 +34,10 @@ from bids_nodereg.registration.warp import identity, sample
 from tests.registration.fields import PAIR_SHAPE as SHAPE
 from tests.registration.fields import inverse_consistency, known_pair, other_contrast
 
-GOOD = RegistrationSettings(levels=(Level(2, 60), Level(1, 40)), weights=LossWeights(gradient=0.02))
+ALONE = DescriptorSettings(lmi_weight=0.0)
+GOOD = RegistrationSettings(
+    levels=(Level(2, 60), Level(1, 40)), descriptor=ALONE, weights=LossWeights(gradient=0.02)
+)
 SHORT = RegistrationSettings(levels=(Level(2, 6), Level(1, 4)))
 
 
@@ -183,11 +186,11 @@ def test_the_similarity_of_equal_structures_is_nothing_and_the_mask_bounds_it() 
     zero = torch.zeros_like(truth)
     for recompute in (False, True):
         same = ImagePair(pair.fixed, 1 - pair.fixed, pair.fixed_mask, pair.fixed_mask)
-        at = similarity_of(same, DescriptorSettings(recompute=recompute)).forward
+        at = similarity_of(same, replace(ALONE, recompute=recompute)).forward
         assert float(at(zero)) < 1e-8
         assert float(at(truth)) > 1e-3
 
-        there = similarity_of(pair, DescriptorSettings(recompute=recompute)).forward
+        there = similarity_of(pair, replace(ALONE, recompute=recompute)).forward
         assert float(there(truth)) < 0.5 * float(there(zero))
 
 

@@ -41,7 +41,7 @@ def test_equal_images_are_nearest_where_they_lie_on_each_other(name: str) -> Non
     pair = image_pair(torch.float32)
     same = replace(pair, moving=pair.fixed, moving_mask=pair.fixed_mask)
 
-    for distance in similarity_of(same, DescriptorSettings(name)):
+    for distance in similarity_of(same, DescriptorSettings(name, lmi_weight=0.0)):
         at_rest = float(distance(torch.zeros(1, 3, *SHAPE)))
         for axis in range(3):
             for voxels in (-2, 2):
@@ -168,3 +168,25 @@ def test_lmi_moves_its_patches_with_the_iteration() -> None:
 
     assert len(values) > 1
     assert float(distance(u, 2)) == float(distance(u, 2))
+
+
+@pytest.mark.parametrize("name", STRUCTURAL)
+def test_information_joins_a_structural_descriptor_with_its_weight(name: str) -> None:
+    pair, u = image_pair(torch.float32), off_lattice().float()
+    both = similarity_of(pair, DescriptorSettings(name, lmi_weight=0.3))
+    alone = similarity_of(pair, DescriptorSettings(name, lmi_weight=0.0))
+    information = similarity_of(pair, DescriptorSettings("lmi"))
+
+    for way in ("forward", "backward"):
+        expected = getattr(alone, way)(u, 3) + 0.3 * getattr(information, way)(u, 3)
+        assert float(getattr(both, way)(u, 3)) == pytest.approx(float(expected), rel=1e-6)
+        assert float(getattr(information, way)(u, 3)) < -0.01
+
+
+def test_nothing_joins_a_measure_on_intensities() -> None:
+    pair, u = image_pair(torch.float32), off_lattice().float()
+    for name in INTENSITY_MEASURES:
+        settings = DescriptorSettings(name, lmi_weight=0.3)
+        assert settings.added_information == 0
+        alone = similarity_of(pair, replace(settings, lmi_weight=0.0)).forward(u)
+        assert float(similarity_of(pair, settings).forward(u)) == float(alone)

@@ -1,4 +1,8 @@
-"""Swapping the images negates the velocity: exactly, bit for bit on one thread of a CPU."""
+"""Swapping the images negates the velocity: bit for bit on one thread of a CPU for a stationary field.
+
+With several parts of the time the parts change places, and a convolution on other memory may sum in
+another order: there it holds up to rounding.
+"""
 
 from __future__ import annotations
 
@@ -52,9 +56,18 @@ def both_velocities(pair: ImagePair, settings: RegistrationSettings) -> tuple[Te
     back = optimise(pair.swapped(), settings, steps[1].append)
     assert float(there.abs().max()) > 0.01
     if settings.symmetric:
-        assert [step.loss for step in steps[0]] == [step.loss for step in steps[1]]
+        losses = [[step.loss for step in of_one] for of_one in steps]
+        exact = settings.velocity.time_parts == 1
+        assert losses[0] == (losses[1] if exact else pytest.approx(losses[1], rel=1e-5, abs=1e-7))
     # Backwards in time the parts come in reverse order, each with the opposite sign.
     return there, -back.flip(0)
+
+
+def assert_same(there: Tensor, back: Tensor, parts: int) -> None:
+    if parts == 1:
+        assert torch.equal(there, back)
+    else:
+        assert float((there - back).norm()) < 1e-3 * float(there.norm())
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3])
@@ -62,7 +75,7 @@ def both_velocities(pair: ImagePair, settings: RegistrationSettings) -> tuple[Te
 def test_swapped_images_negate_every_kind_of_velocity(name: str, parts: int) -> None:
     settings = replace(SHORT, velocity=VelocitySettings(name=name, time_parts=parts))
 
-    assert torch.equal(*both_velocities(known_pair()[0], settings))
+    assert_same(*both_velocities(known_pair()[0], settings), parts)
 
 
 ROUTES = {
@@ -83,7 +96,7 @@ ROUTES = {
 def test_it_holds_with_masks_and_stiffness_on_every_route(route: str, parts: int) -> None:
     settings = replace(SHORT, **ROUTES[route], velocity=VelocitySettings(time_parts=parts))
 
-    assert torch.equal(*both_velocities(everything_given(), settings))
+    assert_same(*both_velocities(everything_given(), settings), parts)
 
 
 @pytest.mark.parametrize("parts", [1, 2])
