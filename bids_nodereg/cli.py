@@ -207,7 +207,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="nodereg",
         description="Register the anatomical images of a BIDS data set with one another: "
         "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
-        epilog="To score given transforms: nodereg evaluate --help. Documentation: README.md. "
+        epilog="To score given transforms: bids-nodereg evaluate --help. Documentation: README.md. "
         "Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
         "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
     )

@@ -66,7 +66,7 @@ def evaluate(argv: Sequence[str]) -> int:
         msg = f"--table names everything by its columns; --{alone[0].replace('_', '-')} cannot be with it."
         raise UsageError(msg)
     if options.table is None and (options.fixed is None or not options.transform):
-        msg = "evaluate needs --fixed and --transform, or --table. See: nodereg evaluate --help"
+        msg = "evaluate needs --fixed and --transform, or --table. See: bids-nodereg evaluate --help"
         raise UsageError(msg)
     from rich.console import Console
 
@@ -99,7 +99,7 @@ _SINGLE = ("fixed", "transform", "name", *(name.replace("-", "_") for name in (*
 def build_parser() -> argparse.ArgumentParser:
     """All options; a flag is spelled with hyphens or underscores alike."""
     parser = _Parser(
-        prog=f"nodereg {COMMAND}",
+        prog=f"bids-nodereg {COMMAND}",
         description="Score given transforms: overlap of labels, distance of landmarks, folds, inverse error.",
         epilog="A transform is .h5 (ITK composite), .txt, .tfm or .mat (affine), or .nii[.gz] "
         "(displacements), and takes fixed points to moving points, as antsApplyTransforms -t. Of several "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.evaluate import Evidence, LabelPair, evaluate_maps
@@ -16,7 +17,6 @@ from bids_nodereg.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from bids_nodereg.app.evaluate import Evaluation
     from bids_nodereg.app.evaluate_results import Outputs
@@ -82,6 +82,12 @@ class Request:
             msg = "lookup names the labels of fixed_dseg and moving_dseg, which are missing."
             raise UsageError(msg)
 
+    def files(self) -> list[Path]:
+        """Every file that is read."""
+        values = [getattr(self, field.name) for field in fields(self)]
+        chains = [file.path for value in values if isinstance(value, tuple) for file in value]
+        return chains + [value for value in values if isinstance(value, Path)]
+
 
 COLUMNS = tuple(field.name for field in fields(Request))
 
@@ -94,6 +100,7 @@ def evaluate_one(request: Request, outputs: Outputs, *, threads: int = 1) -> Non
     NodeRegError
         If a file is missing or cannot be used or written.
     """
+    outputs.refuse_to_replace(request.files())
     write_results([Result(request.name, evaluate_request(request, threads=threads))], outputs)
 
 
@@ -124,6 +131,10 @@ def evaluate_table(path: Path, outputs: Outputs, *, threads: int = 1) -> int:
         what = f"unknown columns {', '.join(unknown)}" if unknown else "no rows"
         msg = f"{path}: the table has {what}; expected one row an evaluation, with {', '.join(COLUMNS)}."
         raise DataError(msg)
+    named = (
+        path.parent / cell.strip() for _, row in rows for text in row.values() for cell in text.split(";")
+    )
+    outputs.refuse_to_replace([path, *named])
     results = [_isolated(path, number, row, threads) for number, row in rows]
     write_results(results, outputs)
     return int(any(result.evaluation is None for result in results))

@@ -79,6 +79,25 @@ class Outputs:
             msg = f"{self.table}: both results would go to this file. Choose another name for one of them."
             raise UsageError(msg)
 
+    def refuse_to_replace(self, inputs: Iterable[Path]) -> None:
+        """Make sure that nothing is written over an input, or over a sidecar that is not of results.
+
+        Raises
+        ------
+        UsageError
+            If a result or its dictionary is one of the inputs, or the dictionary is there without results.
+        """
+        taken = {path.resolve() for path in inputs}
+        for table in filter(None, (self.table, self.labels)):
+            dictionary = table.with_suffix(".json")
+            for path in (table, dictionary):
+                if path.resolve() in taken:
+                    msg = f"{path}: is an input, results cannot go there. Choose another name."
+                    raise UsageError(msg)
+            if dictionary.exists() and not table.exists():
+                msg = f"{dictionary}: is there already and not of {table.name}. Choose another name for it."
+                raise UsageError(msg)
+
 
 @dataclass(frozen=True)
 class Result:

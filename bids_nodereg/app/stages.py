@@ -12,6 +12,7 @@ from bids_nodereg.imaging.maps import DisplacementField, forward_map, inverse_ma
 from bids_nodereg.imaging.prepare import onto_grid, working_grid
 from bids_nodereg.imaging.weights import cost_onto_grid, stiffness_onto_grid
 from bids_nodereg.registration.affine import Freedom, align
+from bids_nodereg.registration.descriptors import DESCRIPTORS
 from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.register import register
 from bids_nodereg.registration.velocity import RIM_VOXELS
@@ -96,7 +97,9 @@ def deform(
         forward=forward_map(affine, forward),
         inverse=inverse_map(affine, inverse),
         repair=found.repair,
-        distances=(found.distance_before, found.distance_after),
+        distances=(found.distance_before, found.distance_after)
+        if settings.registration.descriptor.name in DESCRIPTORS
+        else None,
     )
 
 

@@ -50,9 +50,14 @@ def input_digests(job: Job) -> dict[str, str]:
     for role, mask in (("fixed mask", pair.fixed_mask), ("moving mask", pair.moving_mask)):
         if mask is not None:
             digests[role] = sha256(mask)
-    for side_file in (pair.fixed_lesion, pair.moving_lesion, pair.stiffness):
+    sides = {
+        "fixed lesion": pair.fixed_lesion,
+        "moving lesion": pair.moving_lesion,
+        "stiffness": pair.stiffness,
+    }
+    for role, side_file in sides.items():
         if side_file is not None:
-            digests[side_file.uri] = sha256(side_file.path)
+            digests[role] = sha256(side_file.path)
     for label_map in (*pair.fixed_dseg, *pair.moving_dseg):
         digests[label_map.uri] = sha256(label_map.path)
     if job.truth is not None:

@@ -266,6 +266,11 @@ def affine_from_parameters(
         msg = f"{path}: an affine of 3-D needs 12 parameters and a centre of 3 numbers, got {got}."
         raise DataError(msg)
     matrix = parameters[:9].reshape(3, 3)
+    if not (
+        np.isfinite(parameters).all() and np.isfinite(centre).all() and np.linalg.matrix_rank(matrix) == 3
+    ):
+        msg = f"{path}: the affine has numbers that are none, or no inverse. Make the transform again."
+        raise DataError(msg)
     affine = np.eye(4)
     affine[:3, :3] = FLIP @ matrix @ FLIP
     affine[:3, 3] = FLIP @ (parameters[9:] + centre - matrix @ centre)

@@ -120,8 +120,9 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
             Description(
                 "Descriptor distance",
                 "1",
-                "Mean squared difference of the structural descriptors in the mask, at half the working "
-                "resolution. It is what was optimised, so it is not independent evidence.",
+                "Mean squared difference of the structural descriptors in the fixed mask, at half the "
+                "working resolution; none where intensities were compared. It is part of what was "
+                "optimised, so it is not independent evidence.",
                 "lower",
                 _SIMILARITY,
             ),

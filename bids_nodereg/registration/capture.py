@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from bids_nodereg.registration.descriptors import DESCRIPTORS, describe
+from bids_nodereg.registration.descriptors import DESCRIPTORS
 from bids_nodereg.registration.ode import flow
 from bids_nodereg.registration.settings import DescriptorSettings, SolverSettings
+from bids_nodereg.registration.similarity import described
 from bids_nodereg.registration.smoothing import box, coarser_shape, gaussian
 from bids_nodereg.registration.velocity import boundary_window
 
@@ -54,8 +55,8 @@ def capture(pair: ImagePair, settings: CaptureSettings, descriptor: DescriptorSe
     chosen = descriptor if descriptor.name in DESCRIPTORS else DescriptorSettings()
     half = pair.shrunk(max(1, settings.shrink // 2))
     shape = coarser_shape(pair.fixed.shape[2:], settings.shrink)
-    fixed = _pooled(describe(half.fixed, half.fixed_mask, chosen), shape)
-    moving = _pooled(describe(half.moving, half.moving_mask, chosen), shape)
+    fixed = _pooled(described(half.fixed, half.fixed_mask, chosen), shape)
+    moving = _pooled(described(half.moving, half.moving_mask, chosen), shape)
     weights = [
         _pooled(mask if cost is None else mask * cost, shape)
         for mask, cost in ((half.fixed_mask, half.fixed_cost), (half.moving_mask, half.moving_cost))

@@ -1,6 +1,7 @@
 """The terms of the objective, one function each.
 
-``L = D(F, M o phi) + lambda_fold mean relu(eps - det J)^2 + lambda_grad ||grad||^2 + lambda_mag ||v||^2``
+``L = D + lambda_fold mean relu(eps - det J)^2 + lambda_grad ||grad||^2 + lambda_mag ||v||^2``, with ``D`` the
+similarity ``D(F, M o phi)``, or its mean with ``D(M, F o phi^-1)``.
 """
 
 from __future__ import annotations

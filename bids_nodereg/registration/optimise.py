@@ -103,7 +103,11 @@ def _optimise_level(
     settings: RegistrationSettings,
     on_step: Callable[[Step], None],
 ) -> Tensor:
-    """Adam on one level; returns the velocity with the least loss seen."""
+    """Adam on one level; returns the velocity with the least loss seen, or the last one.
+
+    The last one where the measure changes its patches from iteration to iteration: the least loss would
+    then be that of the luckiest patches.
+    """
     level = settings.levels[number]
     field = VelocityField(
         base, settings.velocity, working_voxels_per_voxel=level.shrink * settings.velocity.lattice
@@ -121,7 +125,8 @@ def _optimise_level(
         similarity = distance([resize_vectors(u, image_shape) for u in flows], iteration)
         terms = objective(similarity, velocity, flows, settings.weights, stiffness)
         losses.append(float(terms.loss.detach()))
-        if losses[-1] < best_loss:
+        varies = settings.descriptor.measures_information and math.isfinite(losses[-1])
+        if varies or losses[-1] < best_loss:
             best_loss, best = losses[-1], velocity.detach()
         on_step(_step_record(number, iteration, settings, terms, time.perf_counter() - started))
         if not math.isfinite(losses[-1]):
@@ -166,12 +171,16 @@ def _refuse_if_never_finite(best_loss: float, number: int) -> None:
 
 
 def has_converged(losses: Sequence[float], settings: RegistrationSettings) -> bool:
-    """Whether the last window of losses is not smaller than the one before by the tolerance."""
+    """Whether the last window of losses gained nothing beside all that was gained since the first window.
+
+    A constant added to the loss changes nothing: information has no natural zero.
+    """
     window = settings.convergence_window
     if settings.convergence_tolerance == 0 or len(losses) < 2 * window:
         return False
-    before, last = sum(losses[-2 * window : -window]), sum(losses[-window:])
-    return before - last < settings.convergence_tolerance * abs(before)
+    first, before = sum(losses[:window]), sum(losses[-2 * window : -window])
+    last = sum(losses[-window:])
+    return before - last <= settings.convergence_tolerance * (first - last)
 
 
 def _step_record(

@@ -12,6 +12,10 @@ Scheme = Literal["euler", "heun", "rk4", "squaring"]
 GradientRoute = Literal["backprop", "checkpoint", "adjoint"]
 
 
+LEARNED_REACH = 25
+"""How far the learned descriptor sees, in voxels, whatever the settings of MIND-SSC."""
+
+
 @dataclass(frozen=True)
 class DescriptorSettings:
     """What is compared, and its parameters (in voxels of each level)."""
@@ -44,6 +48,11 @@ class DescriptorSettings:
     instead of warping descriptors that were computed once."""
 
     @property
+    def measures_information(self) -> bool:
+        """Whether local mutual information is measured, alone or beside a descriptor."""
+        return self.name == "lmi" or self.added_information > 0
+
+    @property
     def added_information(self) -> float:
         """Weight of the local mutual information that joins; 0 where nothing structural is compared."""
         return 0.0 if self.name in ("lmi", "lncc", "mse") else self.lmi_weight
@@ -56,6 +65,8 @@ class DescriptorSettings:
             "mse": 0,
             "lmi": 0,
             "lncc": 0,
+            "contrastive": LEARNED_REACH,
+            "contrastive+mind-ssc": LEARNED_REACH,
         }
         return around.get(self.name, self.offset + self.patch_radius)
 
@@ -150,15 +161,16 @@ class RegistrationSettings:
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     symmetric: bool = True
     """Also compare the fixed image, carried by the inverse flow, with the moving one, with equal weight:
-    swapping the images then inverts the result."""
+    on one lattice, swapping the images then negates the velocity."""
     descriptor: DescriptorSettings = field(default_factory=DescriptorSettings)
     velocity: VelocitySettings = field(default_factory=VelocitySettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
     weights: LossWeights = field(default_factory=LossWeights)
     learning_rate: float = 1e-2
     convergence_tolerance: float = 1e-3
-    """A level ends early when the mean loss of the last `convergence_window` iterations is not
-    smaller than that of the window before by this fraction; 0 does all iterations."""
+    """A level ends early when the mean loss of the last `convergence_window` iterations fell, from that
+    of the window before, by less than this fraction of all it has fallen on the level; 0 does all
+    iterations."""
     convergence_window: int = 8
     final_steps: int = 4
     """RK4 steps of the final maps, forward and inverse, at full resolution."""

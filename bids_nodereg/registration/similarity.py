@@ -83,7 +83,7 @@ def _of_descriptors(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
     if settings.recompute:
         return _of_recomputed_descriptors(pair, settings)
     fixed, moving = (
-        _described(image, mask, settings).movedim(1, -1).contiguous()
+        described(image, mask, settings).movedim(1, -1).contiguous()
         for image, mask in ((pair.fixed, pair.fixed_mask), (pair.moving, pair.moving_mask))
     )
 
@@ -105,11 +105,11 @@ def _of_recomputed_descriptors(pair: ImagePair, settings: DescriptorSettings) ->
 
     def one_way(pair: ImagePair) -> Distance:
         mask = pair.fixed_mask
-        fixed = _described(pair.fixed, mask, settings)
+        fixed = described(pair.fixed, mask, settings)
 
         def compare(warped: Tensor, weight: Tensor, iteration: int) -> Tensor:
             del iteration
-            return masked_distance(fixed, _described(warped, mask, settings), weight)
+            return masked_distance(fixed, described(warped, mask, settings), weight)
 
         return _of_warped_image(pair, compare)
 
@@ -140,7 +140,7 @@ def _of_warped_image(pair: ImagePair, compare: Callable[[Tensor, Tensor, int], T
     return distance
 
 
-def _described(image: Tensor, mask: Tensor, settings: DescriptorSettings) -> Tensor:
+def described(image: Tensor, mask: Tensor, settings: DescriptorSettings) -> Tensor:
     """Descriptor of an image, continued beyond its mask where the settings ask for it."""
     if settings.fill_outside:
         image = fill_outside(image, mask, settings.reach)

@@ -1,6 +1,6 @@
 """Velocity fields v_theta: from weights, the only thing that is optimised, to vectors on a lattice.
 
-Every field is an ``nn.Module`` whose call returns ``v``, ``1 3 i j k`` in voxels of its lattice per
+Every field is an ``nn.Module`` whose call returns ``v``, ``n 3 i j k`` in voxels of its lattice per
 unit time; a field that changes with time has one module for each part of [0, 1]. It starts at zero, so
 that the optimisation starts at the identity, is smoothed by a Gaussian, and vanishes on the boundary of
 the lattice: the flow then maps the lattice onto itself.

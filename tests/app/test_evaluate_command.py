@@ -246,6 +246,33 @@ def test_an_error_is_one_line_and_leaves_nothing(folder, words, code, told, caps
     assert not list(folder.glob("r.*"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--out", "fixed.tsv"],  # landmarks that are read
+        ["--labels-out", "moving.tsv"],
+        ["--out", "scan.tsv"],  # its dictionary would replace a sidecar
+    ],
+)
+def test_nothing_that_is_read_or_belongs_to_others_is_replaced(folder, words, capsys):
+    (folder / "scan.json").write_text("{}")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    words = [words[0], folder / words[1], "--transform", folder / "map.h5", *with_points(folder)]
+
+    assert run(folder, *words) == 64
+
+    assert "Choose another name" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_table_of_requests_is_not_replaced(folder, capsys):
+    table = folder / "requests.tsv"
+    table.write_text("fixed\ttransform\nfixed.nii.gz\tmap.h5\n")
+
+    assert main(["evaluate", "--table", str(table), "--out", str(table)]) == 64
+    assert table.read_text().startswith("fixed\ttransform")
+
+
 def test_a_data_set_called_evaluate_is_a_data_set(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evaluate").mkdir()

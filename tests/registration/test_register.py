@@ -243,8 +243,12 @@ def test_convergence_compares_two_windows_of_losses() -> None:
 
     assert not has_converged([1.0] * 5, settings)  # fewer than two windows
     assert has_converged([1.0] * 6, settings)
-    assert has_converged([5.0, 1.0, 1.0, 1.0, 0.995, 0.995, 0.995], settings)
-    assert not has_converged([5.0, 1.0, 1.0, 1.0, 0.98, 0.98, 0.98], settings)
+    falls_on, ends = [5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.98, 0.98, 0.98], [5.0] + [1.0] * 5 + [0.995] * 3
+    assert has_converged(ends, settings)
+    assert not has_converged(falls_on, settings)
+    for constant in (-1.0, -100.0, 7.0):  # a loss has no natural zero
+        assert has_converged([loss + constant for loss in ends], settings)
+        assert not has_converged([loss + constant for loss in falls_on], settings)
     assert has_converged([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], settings)  # rising
     assert not has_converged([-1.0] * 3 + [-1.1] * 3, settings)
     assert not has_converged([1.0] * 60, replace(settings, convergence_tolerance=0.0))  # all iterations
@@ -257,7 +261,7 @@ def test_a_level_ends_early_once_nothing_is_gained() -> None:
     steps: list[Step] = []
     optimise(pair, settings, steps.append)
 
-    assert len(steps) == 4  # two windows are needed to compare
+    assert len(steps) == 5  # what two windows gain is all there is; the third iteration more tells
     assert steps[-1].iterations == 40
 
 

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["INTENSITY_MEASURES", "local_correlation", "local_mutual_information", "mean_squared_error"]
 
 
+ORIGINS = 8
+"""Places the patch grid takes in turn: as many as a window of iterations that is compared with the next."""
+
+
 class IntensityMeasure(Protocol):
     """From two warped images and a weight to a distance."""
 
@@ -51,7 +55,7 @@ def _information(
     fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
 ) -> Tensor:
     patch = 2 * settings.window_radius + 1
-    origin = patch_origin(iteration, patch)
+    origin = patch_origin(iteration % ORIGINS, patch)
     return local_mutual_information(fixed, moving, weight, bins=settings.bins, patch=patch, origin=origin)
 
 
