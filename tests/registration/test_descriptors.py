@@ -180,5 +180,17 @@ def test_an_empty_mask_gives_finite_values() -> None:
         assert bool(torch.isfinite(describe(image, torch.zeros_like(image), settings)).all())
 
 
-def test_the_register_holds_both_descriptors() -> None:
-    assert set(DESCRIPTORS) == {"mind", "mind-ssc"}
+def test_the_register_holds_every_structural_descriptor() -> None:
+    assert set(DESCRIPTORS) == {"mind", "mind-ssc", "contrastive", "contrastive+mind-ssc"}
+
+
+def test_the_fused_descriptor_weighs_its_two_parts() -> None:
+    one, other = structured_image(SHAPE).float(), structured_image(SHAPE, seed=1).float()
+    distances = {}
+    for name in ("contrastive", "mind-ssc", "contrastive+mind-ssc"):
+        settings = DescriptorSettings(name=name, learned_weight=0.3)
+        here, there = (describe(image, None, settings) for image in (one, other))
+        distances[name] = float((here - there).square().mean())
+
+    expected = 0.3 * distances["contrastive"] + 0.7 * distances["mind-ssc"]
+    assert distances["contrastive+mind-ssc"] == pytest.approx(expected, rel=1e-4)
