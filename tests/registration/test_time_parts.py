@@ -220,4 +220,5 @@ def test_the_final_maps_of_two_parts_undo_each_other() -> None:
 
     assert maps.velocity.shape == velocity.shape
     assert float(maps.forward.norm(dim=1).max()) > 2
-    assert float(inverse_consistency(maps.forward, maps.inverse).mean()) < 1e-3
+    for outer, inner in ((maps.forward, maps.inverse), (maps.inverse, maps.forward)):
+        assert float(inverse_consistency(outer, inner).mean()) < 0.01
