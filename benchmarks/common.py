@@ -10,14 +10,21 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from bids_nodereg import __version__
+from bids_nodereg.data.demo_motion import Motion, random_velocity, scale_to_reach
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bids_nodereg.geometry import Grid
+
 ROOT = Path(__file__).resolve().parent.parent
+
+SMOOTHNESS_MM = {18.0: 1.0, 30.0: 1.0}
+"""Standard deviations of the Gaussians that smooth a random velocity, and their weights."""
 
 
 def shared_data(*parts: str) -> Path:
@@ -26,6 +33,23 @@ def shared_data(*parts: str) -> Path:
     if not path.exists():
         sys.exit(f"{path} is missing. Set NODEREG_SHARED_DATA to the folder with the real images.")
     return path
+
+
+def random_motion(grid: Grid, brain: np.ndarray, reach_mm: float, seed: int) -> Motion:
+    """Flow of a random smooth velocity in the box of a grid.
+
+    Parameters
+    ----------
+    grid
+        Of the image that is moved.
+    brain
+        World points ``(n, 3)``, RAS+ mm; the one that goes farthest goes ``reach_mm``.
+    reach_mm, seed
+        Size and number of the motion.
+    """
+    low, high = grid.corners().min(0), grid.corners().max(0)
+    velocity = random_velocity(np.random.default_rng(seed), low, high, SMOOTHNESS_MM)
+    return Motion(scale_to_reach(velocity, brain, reach_mm), np.eye(4))
 
 
 def machine() -> dict[str, str]:

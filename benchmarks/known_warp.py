@@ -17,18 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import ROOT, shared_data, write_results
+from common import ROOT, random_motion, shared_data, write_results
 
-from bids_nodereg.data.demo_motion import Motion, box_grid, lattice, random_velocity, scale_to_reach, tabulate
+from bids_nodereg.data.demo_motion import Motion, box_grid, lattice, tabulate
 from bids_nodereg.files import write_json
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.prepare import prepare
 from bids_nodereg.imaging.resample import warp_image
 from bids_nodereg.imaging.transforms import write_displacement_nifti
 from bids_nodereg.imaging.volume import Volume, read_image, write_image
-
-SMOOTHNESS_MM = {18.0: 1.0, 30.0: 1.0}
-"""Standard deviations of the Gaussians that smooth the random velocity, and their weights."""
 
 TRUTH_SPACING_MM = 2.5
 COLUMNS = {
@@ -85,8 +82,7 @@ def make_data(folder: Path, subject: str, reach_mm: float, seed: int) -> float:
     prepared = prepare(moving)
     brain = moving.grid.to_world(np.argwhere(prepared.mask)[::200])
     low, high = moving.grid.corners().min(0), moving.grid.corners().max(0)
-    velocity = random_velocity(np.random.default_rng(seed), low, high, SMOOTHNESS_MM)
-    motion = Motion(scale_to_reach(velocity, brain, reach_mm), np.eye(4))
+    motion = random_motion(moving.grid, brain, reach_mm, seed)
     # T2w_new(y) = T2w(phi^-1(y)), so the true map takes a T1w point x to y = phi(x).
     inverse = tabulate(motion, low, high)
     back = np.stack([slab_displacement(inverse, moving, i) for i in range(moving.grid.shape[0])])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from bids_nodereg import __version__
+from bids_nodereg.arguments import flag, positive
 from bids_nodereg.config import (
     PRESETS,
     Resources,
@@ -225,7 +226,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which images")
-    _flag(
+    flag(
         group,
         "--participant-label",
         nargs="+",
@@ -233,7 +234,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL",
         help="participants, with or without sub-; or a file with one label a line",
     )
-    _flag(
+    flag(
         group,
         "--session-label",
         nargs="+",
@@ -241,28 +242,28 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="LABEL",
         help="sessions, with or without ses-; or a file with one label a line",
     )
-    _flag(
+    flag(
         group,
         "--bids-filter-file",
         type=Path,
         metavar="FILE",
         help="JSON of pybids filters by contrast (t1w, t2w, flair, ...), as fMRIPrep reads it",
     )
-    _flag(
+    flag(
         group,
         "--bids-database-dir",
         type=Path,
         metavar="DIR",
         help="pybids database of the data set; made there when missing",
     )
-    _flag(
+    flag(
         group,
         "--skip-bids-validation",
         "--skip-bids-validator",
         action="store_true",
         help="do not run the BIDS validator (it runs where it is installed, on whole data sets)",
     )
-    _flag(
+    flag(
         group,
         "--derivatives",
         "-d",
@@ -273,7 +274,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         help="derivative data sets with brain masks (desc-brain_mask), lesion masks (label-lesion_mask) "
         "and label maps (dseg)",
     )
-    _flag(
+    flag(
         group,
         "--pairs",
         nargs="+",
@@ -281,7 +282,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         default=[RULES[0]],
         help="pair rules: other contrasts onto the session's reference; later sessions onto the first",
     )
-    _flag(
+    flag(
         group,
         "--pairs-file",
         type=Path,
@@ -290,8 +291,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "moving_mask, fixed_dseg, moving_dseg, fixed_lesion, moving_lesion, stiffness; paths relative to "
         "BIDS_DIR or BIDS URIs",
     )
-    _flag(group, "--fixed-suffix", metavar="SUFFIX", help="only this contrast as the fixed image")
-    _flag(
+    flag(group, "--fixed-suffix", metavar="SUFFIX", help="only this contrast as the fixed image")
+    flag(
         group,
         "--moving-suffix",
         nargs="+",
@@ -299,8 +300,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="SUFFIX",
         help="only these contrasts as the moving image",
     )
-    _flag(group, "--all-pairs", action="store_true", help="every run and repetition, not the first only")
-    _flag(
+    flag(group, "--all-pairs", action="store_true", help="every run and repetition, not the first only")
+    flag(
         group,
         "--shard",
         type=_shard,
@@ -312,14 +313,14 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("method")
-    _flag(
+    flag(
         group,
         "--preset",
         choices=tuple(PRESETS),
         default="default",
         help="default; fast: 2 mm; paper: after Rodriguez-Sanz & Hernandez 2025, slow",
     )
-    _flag(
+    flag(
         group,
         "--config",
         "--config-file",
@@ -327,16 +328,16 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.toml",
         help="table [settings] that changes single values, such as the config.toml of a run",
     )
-    _flag(group, "--transform", choices=("rigid", "affine", "deformable"), help="how far to go")
-    _flag(
+    flag(group, "--transform", choices=("rigid", "affine", "deformable"), help="how far to go")
+    flag(
         group,
         "--working-resolution",
         type=float,
         metavar="MM",
         help="voxel size of the working grid, if the fixed image has an edge that fine",
     )
-    _flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
-    _flag(
+    flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
+    flag(
         group,
         "--no-lesion-mask",
         action="store_const",
@@ -344,71 +345,69 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         dest="lesion_masks",
         help="compare the images in lesions too; usually what lies in a lesion mask is left out",
     )
-    _flag(
+    flag(
         group,
         "--descriptor",
         choices=get_args(SimilarityName),
         help="what is compared: structural descriptors, or intensities (lmi; and for images of one contrast "
         "lncc, mse)",
     )
-    _flag(
+    flag(
         group,
         "--symmetric",
         action=argparse.BooleanOptionalAction,
         help="compare both ways, so that swapping the images inverts the result",
     )
-    _flag(
+    flag(
         group,
         "--capture-reach",
         type=int,
         metavar="N",
         help="search displacements of up to N voxels of a coarse lattice first; 0: no search",
     )
-    _flag(group, "--velocity", choices=("decoder", "nodeo", "grid"), help="kind of velocity field")
-    _flag(group, "--time-parts", type=int, metavar="N", help="equal parts of the time with a field each")
-    _flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme")
-    _flag(group, "--steps", type=int, metavar="N", help="steps over [0, 1]: h = 1/N; or squarings")
-    _flag(
+    flag(group, "--velocity", choices=("decoder", "nodeo", "grid"), help="kind of velocity field")
+    flag(group, "--time-parts", type=int, metavar="N", help="equal parts of the time with a field each")
+    flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme")
+    flag(group, "--steps", type=int, metavar="N", help="steps over [0, 1]: h = 1/N; or squarings")
+    flag(
         group,
         "--gradient-route",
         choices=("backprop", "checkpoint", "adjoint"),
         help="how the gradient comes through the flow",
     )
-    _flag(group, "--iterations", nargs="+", type=int, metavar="N", help="most iterations of each level")
-    _flag(group, "--learning-rate", type=float, metavar="X", help="of Adam")
-    _flag(
+    flag(group, "--iterations", nargs="+", type=int, metavar="N", help="most iterations of each level")
+    flag(group, "--learning-rate", type=float, metavar="X", help="of Adam")
+    flag(
         group,
         "--folding-epsilon",
         type=float,
         metavar="X",
         help="the folding barrier acts where a Jacobian determinant is below this",
     )
-    _flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty")
-    _flag(
+    flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty")
+    flag(
         group,
         "--stiffness",
         choices=("uniform", "confidence"),
         help="how the gradient penalty varies in space: confidence makes it weak where both images have "
         "structure",
     )
-    _flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights")
+    flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running")
-    _flag(
+    flag(
         group,
         "--device",
         default="auto",
         metavar="{auto,cuda,cuda:N,cpu}",
         help="auto takes the GPU when there is one, and says so when not",
     )
-    _flag(group, "--omp-nthreads", "--nthreads", type=_positive, metavar="N", help="CPU threads")
-    _flag(group, "--force", action="store_true", help="register again what is done")
-    _flag(
-        group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure"
-    )
-    _flag(
+    flag(group, "--omp-nthreads", "--nthreads", type=positive, metavar="N", help="CPU threads")
+    flag(group, "--force", action="store_true", help="register again what is done")
+    flag(group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure")
+    flag(
         group,
         "--dry-run",
         nargs="?",
@@ -416,17 +415,11 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         choices=("table", "json"),
         help="print every candidate pair and why it was taken or left; write nothing",
     )
-    _flag(group, "--reports-only", action="store_true", help="write the reports again")
-    _flag(group, "--boilerplate-only", action="store_true", help="write the methods text only")
-    _flag(group, "--notrack", action="store_true", help="accepted for habit: nodereg never phones home")
+    flag(group, "--reports-only", action="store_true", help="write the reports again")
+    flag(group, "--boilerplate-only", action="store_true", help="write the methods text only")
+    flag(group, "--notrack", action="store_true", help="accepted for habit: nodereg never phones home")
     group.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     group.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
-
-
-def _flag(group: argparse._ArgumentGroup, *names: str, **options: Any) -> None:
-    """Add an option under its names and under their spelling with underscores."""
-    underscored = [f"--{name[2:].replace('-', '_')}" for name in names if "-" in name[2:]]
-    group.add_argument(*names, *underscored, **options)
 
 
 def _named_path(text: str) -> tuple[str, Path]:
@@ -435,13 +428,6 @@ def _named_path(text: str) -> tuple[str, Path]:
         msg = f"expected NAME=PATH, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
     return name, Path(path)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        msg = f"expected a whole number of 1 or more, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
 
 
 def _shard(text: str) -> tuple[int, int]:

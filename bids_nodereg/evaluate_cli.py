@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from bids_nodereg.arguments import flag, positive
 from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,15 +109,15 @@ def build_parser() -> argparse.ArgumentParser:
         "failed, 64 usage, 65 data, 66 input missing, 73 output not writable.",
     )
     one = parser.add_argument_group("one evaluation")
-    _add(one, "--fixed", type=Path, metavar="FILE", help="fixed image: its grid is where labels are compared")
-    _add(one, "--transform", nargs="+", default=[], metavar="T", help="map from fixed to moving points")
+    flag(one, "--fixed", type=Path, metavar="FILE", help="fixed image: its grid is where labels are compared")
+    flag(one, "--transform", nargs="+", default=[], metavar="T", help="map from fixed to moving points")
     for name, text in CHAINS.items():
-        _add(one, f"--{name}", nargs="+", default=[], metavar="T", help=text)
+        flag(one, f"--{name}", nargs="+", default=[], metavar="T", help=text)
     for name, text in FILES.items():
-        _add(one, f"--{name}", type=Path, metavar="FILE", help=text)
-    _add(one, "--name", help="what the row is called; default: after the first transform")
+        flag(one, f"--{name}", type=Path, metavar="FILE", help=text)
+    flag(one, "--name", help="what the row is called; default: after the first transform")
     several = parser.add_argument_group("several evaluations")
-    _add(
+    flag(
         several,
         "--table",
         type=Path,
@@ -126,20 +127,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     results = parser.add_argument_group("results")
     text = "the measures, with what they mean in a .json of the same name"
-    _add(results, "--out", type=Path, metavar="FILE.tsv", required=True, help=text)
-    _add(results, "--labels-out", type=Path, metavar="FILE.tsv", help="the same for each label")
-    _add(results, "--omp-nthreads", "--nthreads", type=_positive, default=1, metavar="N", help="CPU threads")
+    flag(results, "--out", type=Path, metavar="FILE.tsv", required=True, help=text)
+    flag(results, "--labels-out", type=Path, metavar="FILE.tsv", help="the same for each label")
+    flag(results, "--omp-nthreads", "--nthreads", type=positive, default=1, metavar="N", help="CPU threads")
     results.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
     return parser
-
-
-def _add(group: argparse._ArgumentGroup, *names: str, **options: Any) -> None:
-    underscored = [f"--{name[2:].replace('-', '_')}" for name in names if "-" in name[2:]]
-    group.add_argument(*names, *underscored, **options)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        msg = f"expected a whole number of 1 or more, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from bids_nodereg.errors import NodeRegError
+
     Row = dict[str, str]
+    Lines = list[tuple[int, list[str]]]
 
 NOT_AVAILABLE = "n/a"
 
@@ -42,7 +45,31 @@ def read_table(path: Path, required: Collection[str] = (), *, delimiter: str = "
     DataError
         If it is not text, a column is missing or there twice, or a row has too many cells.
     """
-    lines_of_text = io.StringIO(_text(path), newline=None)
+    columns, lines = read_cells(path, delimiter=delimiter)
+    missing = sorted(set(required) - set(columns))
+    if missing or len(set(columns)) != len(columns):
+        kind = "tab" if delimiter == "\t" else delimiter
+        wanted = ", ".join(required)
+        msg = f"{path}: the columns (separated by {kind}) are {columns}; expected {wanted}, each name once."
+        raise DataError(msg)
+    return as_rows(path, columns, lines)
+
+
+def read_cells(
+    path: Path, *, delimiter: str = "\t", what: str = "table", problem: type[NodeRegError] = DataError
+) -> tuple[list[str], Lines]:
+    """Split a table into its heading, and its other lines with their numbers; nothing is checked of them.
+
+    ``what`` is how messages call it.
+
+    Raises
+    ------
+    MissingInputError
+        If the file cannot be read.
+    NodeRegError
+        ``problem``, if it is not text.
+    """
+    lines_of_text = io.StringIO(_text(path, what, problem), newline=None)
     if delimiter == "\t":
         reader = csv.reader(lines_of_text, delimiter="\t", quoting=csv.QUOTE_NONE)
     else:
@@ -51,19 +78,25 @@ def read_table(path: Path, required: Collection[str] = (), *, delimiter: str = "
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
     except csv.Error as error:
         msg = f"{path}: line {reader.line_num} cannot be read ({error})."
-        raise DataError(msg) from error
-    columns = lines[0][1] if lines else []
-    missing = sorted(set(required) - set(columns))
-    if missing or len(set(columns)) != len(columns):
-        kind = "tab" if delimiter == "\t" else delimiter
-        wanted = ", ".join(required)
-        msg = f"{path}: the columns (separated by {kind}) are {columns}; expected {wanted}, each name once."
-        raise DataError(msg)
+        raise problem(msg) from error
+    return (lines[0][1], lines[1:]) if lines else ([], [])
+
+
+def as_rows(
+    path: Path, columns: Sequence[str], lines: Lines, problem: type[NodeRegError] = DataError
+) -> list[tuple[int, Row]]:
+    """Put the cells of the lines under their columns, as :func:`read_table` returns them.
+
+    Raises
+    ------
+    NodeRegError
+        ``problem``, if a line has too many cells.
+    """
     rows = []
-    for number, cells in lines[1:]:
+    for number, cells in lines:
         if len(cells) > len(columns):
             msg = f"{path}: line {number} has {len(cells)} cells, expected {len(columns)}."
-            raise DataError(msg)
+            raise problem(msg)
         if any(cells):
             known = ["" if cell == NOT_AVAILABLE else cell for cell in cells]
             padded = [*known, *[""] * (len(columns) - len(cells))]
@@ -105,12 +138,12 @@ def _cell(value: str) -> str:
     return " ".join(value.split()).replace('"', "'") or NOT_AVAILABLE
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, what: str, problem: type[NodeRegError]) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        msg = f"{path}: the table cannot be read ({error.strerror or error}). Check the path."
+        msg = f"{path}: the {what} cannot be read ({error.strerror or error}). Check the path."
         raise MissingInputError(msg) from error
     except UnicodeDecodeError as error:
-        msg = f"{path}: the table is not UTF-8 text ({error})."
-        raise DataError(msg) from error
+        msg = f"{path}: the {what} is not UTF-8 text ({error})."
+        raise problem(msg) from error

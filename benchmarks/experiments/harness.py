@@ -17,6 +17,7 @@ import torch
 from cases import STRUCTURES, between, brain
 from common import ROOT, write_results
 
+from bids_nodereg.app.stages import to_world
 from bids_nodereg.config import PRESETS, Settings, overlay
 from bids_nodereg.imaging.maps import DisplacementField, forward_map
 from bids_nodereg.imaging.resample import warp_labels
@@ -166,14 +167,8 @@ def registered(case: Case, settings: Settings) -> dict[str, float]:
     with torch.no_grad():
         displacement = flow(velocity, settings.registration.solver)
         displacement = resize_vectors(displacement, case.grid.shape)
-    vectors = in_mm(displacement, case)
+    vectors = to_world(displacement, case.grid)
     return measures(case, vectors) | {"CPU s": seconds}
-
-
-def in_mm(displacement: torch.Tensor, case: Case) -> NDArray[np.float32]:
-    """Displacement ``1 3 i j k`` in voxels of the working grid as ``(i, j, k, 3)``, RAS+ mm."""
-    voxels = displacement[0].movedim(0, -1).numpy()
-    return np.asarray(voxels @ case.grid.affine[:3, :3].T, dtype=np.float32)
 
 
 def measures(case: Case, vectors: NDArray[np.float32]) -> dict[str, float]:

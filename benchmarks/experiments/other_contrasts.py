@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from cases import between, brain, spm_average, with_truth
+from common import random_motion
 from harness import compared, default_settings, draw_compared, experiment_parser, panels, report, similarities
 
-from bids_nodereg.data.demo_motion import Motion, random_velocity, scale_to_reach
 from bids_nodereg.imaging.prepare import prepare
 
 if TYPE_CHECKING:
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bids_nodereg.config import Settings
-
-SMOOTHNESS_MM = {18.0: 1.0, 30.0: 1.0}
-"""Standard deviations of the Gaussians that smooth the random velocity, and their weights."""
 
 COLUMNS = (
     "Dice",
@@ -67,10 +64,8 @@ def density_case(reach_mm: float, seed: int, settings: Settings) -> Case:
     """T1w average fixed, PDw average of the same people moved by a known warp."""
     fixed, other = spm_average("T1w"), spm_average("PDw")
     grid = other.volume.grid
-    low, high = grid.corners().min(0), grid.corners().max(0)
     head = grid.to_world(np.argwhere(prepare(other.volume).mask)[::200])
-    velocity = random_velocity(np.random.default_rng(seed), low, high, SMOOTHNESS_MM)
-    motion = Motion(scale_to_reach(velocity, head, reach_mm), np.eye(4))
+    motion = random_motion(grid, head, reach_mm, seed)
     return with_truth("SPM average T1w, PDw", fixed, other, motion, settings)
 
 

@@ -22,8 +22,6 @@ from harness import (
     without_deforming,
 )
 
-from bids_nodereg.config import PRESETS
-
 if TYPE_CHECKING:
     import argparse
 
@@ -68,8 +66,9 @@ def main() -> None:
 def set_up(name: str, factor: float, arguments: argparse.Namespace) -> tuple[Settings, float]:
     """Settings of a set-up with its gradient weight multiplied, and the weight."""
     if name == "default":
-        weight = factor * PRESETS["default"].registration.weights.gradient
-        return changed(default_settings(arguments), {"weights": {"gradient": weight}}), weight
+        settings = default_settings(arguments)
+        weight = factor * settings.registration.weights.gradient
+        return changed(settings, {"weights": {"gradient": weight}}), weight
     weight = factor * NODEO_GRADIENT
     steps = 1 if name == "paper, 1 step" else arguments.steps
     weights = {"gradient": weight}

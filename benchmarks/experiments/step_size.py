@@ -17,7 +17,6 @@ from harness import (
     changed,
     default_settings,
     experiment_parser,
-    in_mm,
     measures,
     panels,
     real_case,
@@ -25,6 +24,7 @@ from harness import (
     without_deforming,
 )
 
+from bids_nodereg.app.stages import to_world
 from bids_nodereg.registration.ode import TABLEAUS, flow
 from bids_nodereg.registration.optimise import optimise
 from bids_nodereg.registration.settings import SolverSettings
@@ -99,7 +99,7 @@ def measure(case: Case, base: Settings, scheme: str, steps: int) -> dict[str, An
 def _map(case: Case, velocity: torch.Tensor, solver: SolverSettings) -> np.ndarray:
     """Displacement in mm on the working grid, from a flow on the velocity's own lattice."""
     with torch.no_grad():
-        return in_mm(resize_vectors(flow(velocity, solver), case.grid.shape), case)
+        return to_world(resize_vectors(flow(velocity, solver), case.grid.shape), case.grid)
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:

@@ -11,27 +11,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from common import random_motion
 from scipy.spatial.transform import Rotation
 
-from bids_nodereg.data.demo_motion import (
-    Motion,
-    random_velocity,
-    scale_to_reach,
-    tabulate,
-)
+from bids_nodereg.data.demo_motion import Motion, tabulate
 from bids_nodereg.geometry import apply_affine
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.resample import warp_image
+from bids_nodereg.imaging.transforms import FLIP
 from bids_nodereg.imaging.volume import Volume
 
 if TYPE_CHECKING:
     from bids_nodereg.geometry import Grid
     from bids_nodereg.imaging.prepare import Prepared
 
-SMOOTHNESS_MM = {18.0: 1.0, 30.0: 1.0}
-"""Standard deviations of the Gaussians that smooth the random velocity, and their weights."""
 REACH_MM = 8.0
-FLIP = np.diag([-1.0, -1.0, 1.0])  # RAS <-> LPS
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +46,8 @@ class Residual:
 
 def known_motion(fixed: Prepared, moving: Prepared, seed: int) -> tuple[Motion, Residual]:
     """Random flow that moves the fixed brain by at most 8 mm, and the residual between the images."""
-    corners = fixed.volume.grid.corners()
-    low, high = corners.min(0), corners.max(0)
     brain = fixed.volume.grid.to_world(np.argwhere(fixed.mask)[::200])
-    velocity = random_velocity(np.random.default_rng(seed), low, high, SMOOTHNESS_MM)
-    motion = Motion(scale_to_reach(velocity, brain, REACH_MM), np.eye(4))
+    motion = random_motion(fixed.volume.grid, brain, REACH_MM, seed)
     return motion, rigid_residual(fixed, moving, brain)
 
 

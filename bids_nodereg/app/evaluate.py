@@ -6,22 +6,23 @@ The maps may come from any program. Nothing here reads a file; :mod:`bids_nodere
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.errors import DataError
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.chain import Chain, chain_of, non_affine_part, sample_displacement
 from bids_nodereg.imaging.interpolate import inside_buffer, nearest_on_grid
 from bids_nodereg.imaging.maps import SpatialMap
-from bids_nodereg.imaging.resample import POINTS_PER_SLAB, warp_labels
+from bids_nodereg.imaging.resample import POINTS_PER_SLAB
 from bids_nodereg.quality.displacement import error_measures
 from bids_nodereg.quality.jacobian import jacobian_measures
 from bids_nodereg.quality.landmarks import landmark_measures, target_registration_error_mm
 from bids_nodereg.quality.measures import json_ready
-from bids_nodereg.quality.overlap import LabelOverlap, label_overlap, overlap_measures
+from bids_nodereg.quality.overlap import LabelOverlap, overlap_measures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     Lattice = Literal["field", "fixed", "none"]
     Mask = NDArray[np.bool_]
 
-IDENTITY = SpatialMap(np.eye(4))
 NOTHING_MOVES = np.zeros((4, 4, 4, 3), np.float32)
 """A displacement that stands for every affine map: its determinants are 1 on a lattice of any size."""
 
@@ -167,21 +167,9 @@ def _labels(
     """Overlap on the fixed grid, without any transform and by the map."""
     if labels is None:
         return (), ()
-    fixed = labels.fixed
-    if not fixed.grid.is_close(grid):
-        fixed = replace(fixed, data=warp_labels(fixed, grid, IDENTITY, threads=threads), grid=grid)
     # at the voxel centres, which is where it is read, the sampled map is the map
     sampled = SpatialMap(np.eye(4), sample_displacement(forward, grid, threads=threads))
-    before, after = (
-        label_overlap(
-            fixed.data,
-            warp_labels(labels.moving, grid, mapping, threads=threads),
-            grid.spacing,
-            labels.names,
-        )
-        for mapping in (IDENTITY, sampled)
-    )
-    return before, after
+    return overlaps_under((IDENTITY, sampled), (labels.fixed, labels.moving), grid, labels.names, threads)
 
 
 def _landmarks(forward: PointMap, points: PointPair | None) -> dict[str, float]:

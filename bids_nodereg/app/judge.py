@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
-from bids_nodereg.imaging.resample import warp_image, warp_labels, warp_stack
+from bids_nodereg.imaging.resample import warp_image, warp_stack
 from bids_nodereg.imaging.transforms import read_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels
 from bids_nodereg.quality.measures import RegisteredPair, measure_pair
-from bids_nodereg.quality.overlap import LabelOverlap, label_overlap, overlap_measures
+from bids_nodereg.quality.overlap import LabelOverlap, overlap_measures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +60,7 @@ def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> Regist
     grid, moving = solution.grid, inputs.moving
     affine_only, total = SpatialMap(solution.affine), solution.forward
     _, mask = onto_grid(inputs.fixed, grid)
-    fixed = warp_image(inputs.fixed.volume, grid, SpatialMap(np.eye(4)), threads=threads)
+    fixed = warp_image(inputs.fixed.volume, grid, IDENTITY, threads=threads)
     everywhere = np.ones(moving.volume.grid.shape, np.float32)
     stack = np.stack([moving.volume.data, moving.mask.astype(np.float32), everywhere], axis=-1)
     before, after = (
@@ -112,16 +113,8 @@ def _label_overlaps(
         return (), ()
     names = _label_names(shared[0][0].lookup)
     fixed, moving = (read_labels(label_map.path) for label_map in shared[0])
-    grid = inputs.fixed.volume.grid
-    if not fixed.grid.is_close(grid):
-        fixed = replace(
-            fixed, data=warp_labels(fixed, grid, SpatialMap(np.eye(4)), threads=threads), grid=grid
-        )
-    before, after = (
-        label_overlap(fixed.data, warp_labels(moving, grid, mapping, threads=threads), grid.spacing, names)
-        for mapping in (SpatialMap(solution.affine), solution.forward)
-    )
-    return before, after
+    maps = SpatialMap(solution.affine), solution.forward
+    return overlaps_under(maps, (fixed, moving), inputs.fixed.volume.grid, names, threads)
 
 
 def _label_names(lookup: Path | None) -> dict[int, str]:

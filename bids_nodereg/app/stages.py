@@ -84,13 +84,14 @@ def deform(
     on_step: OnStep,
 ) -> Solution:
     """Deformable registration on the working grid, of the moving image as the affine has aligned it."""
-    pair = _image_pair(_on(inputs.fixed, grid), _on(inputs.moving, grid, affine), device)
+    fixed = _on(inputs.fixed, grid)
+    pair = _image_pair(fixed, _on(inputs.moving, grid, affine), device)
     if inputs.stiffness is not None:
-        mask = pair.fixed_mask[0, 0].cpu().numpy() > 0
-        pair = replace(pair, stiffness=_tensor(stiffness_onto_grid(inputs.stiffness, grid, mask), device))
+        stiffness = stiffness_onto_grid(inputs.stiffness, grid, fixed.mask)
+        pair = replace(pair, stiffness=_tensor(stiffness, device))
     found = register(pair, settings.registration, on_step)
-    forward = DisplacementField(grid, _to_world(found.forward, grid))
-    inverse = DisplacementField(grid, _to_world(found.inverse, grid))
+    forward = DisplacementField(grid, to_world(found.forward, grid))
+    inverse = DisplacementField(grid, to_world(found.inverse, grid))
     return Solution(
         grid=grid,
         affine=affine,
@@ -148,7 +149,7 @@ def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, np.float32))[None, None].to(device)
 
 
-def _to_world(displacement: torch.Tensor, grid: Grid) -> NDArray[np.float32]:
+def to_world(displacement: torch.Tensor, grid: Grid) -> NDArray[np.float32]:
     """Displacement ``1 3 i j k`` in voxels as ``(i, j, k, 3)`` in RAS+ mm."""
     voxels = displacement[0].movedim(0, -1).cpu().numpy()
     return np.asarray(voxels @ grid.affine[:3, :3].T.astype(np.float32), dtype=np.float32)

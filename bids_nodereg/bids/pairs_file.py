@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import posixpath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -12,6 +10,7 @@ from bids_nodereg.bids.image import RAW, Image, LabelMap, SideFile, file_problem
 from bids_nodereg.bids.names import clean_label, parse_name
 from bids_nodereg.bids.pairs import Candidate, Pair
 from bids_nodereg.errors import MissingInputError, UsageError
+from bids_nodereg.tables import as_rows, read_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,16 +53,7 @@ def read_pairs_file(path: Path, dataset: Dataset) -> list[Candidate]:
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        msg = f"{path}: the pairs file cannot be read ({error.strerror or error})."
-        raise MissingInputError(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"{path}: the pairs file is not UTF-8 text ({error})."
-        raise UsageError(msg) from error
-    lines = list(csv.reader(io.StringIO(text, newline=None), delimiter="\t", quoting=csv.QUOTE_NONE))
-    columns = [cell.strip() for cell in lines[0]] if lines else []
+    columns, lines = read_cells(path, what="pairs file", problem=UsageError)
     unknown = set(columns) - {*REQUIRED, *OPTIONAL}
     if not set(REQUIRED) <= set(columns) or unknown or len(set(columns)) != len(columns):
         msg = (
@@ -71,15 +61,7 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             f"and optionally {', '.join(OPTIONAL)}, each once."
         )
         raise UsageError(msg)
-    rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        if len(cells) > len(columns):
-            msg = f"{path}: line {number} has {len(cells)} cells, expected {len(columns)}."
-            raise UsageError(msg)
-        if any(cell.strip() for cell in cells):
-            padded = [*(cell.strip() for cell in cells), *[""] * len(columns)]
-            rows.append((number, dict(zip(columns, padded, strict=False))))
-    return rows
+    return as_rows(path, columns, lines, problem=UsageError)
 
 
 def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:
@@ -90,7 +72,7 @@ def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:
     problems = [f"{image.relative}: {image.problem}" for image in (fixed, moving) if image.problem]
     extras: dict[str, Any] = {}
     for column, record in OPTIONAL.items():
-        if not _is_none(row.get(column, "")):
+        if row.get(column):
             name, relative, path = _resolve(f"{where}: {column}", row[column], dataset)
             extras[column] = record(name, relative, path)
             if file_problem(path):
@@ -101,7 +83,7 @@ def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:
 
 
 def _image(where: str, text: str, dataset: Dataset) -> Image:
-    if _is_none(text):
+    if not text:
         msg = f"{where} is empty, expected an image."
         raise UsageError(msg)
     name, relative, path = _resolve(where, text, dataset)
@@ -112,10 +94,6 @@ def _image(where: str, text: str, dataset: Dataset) -> Image:
         )
         raise UsageError(msg)
     return image
-
-
-def _is_none(text: str) -> bool:
-    return text in {"", "n/a"}
 
 
 def _resolve(where: str, text: str, dataset: Dataset) -> tuple[str, str, Path]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
@@ -20,7 +19,7 @@ from bids_nodereg.imaging.transforms import (
     affine_from_parameters,
     read_affine_txt,
     read_displacement_nifti,
-    read_group,
+    read_parts_h5,
 )
 
 if TYPE_CHECKING:
@@ -101,13 +100,7 @@ def _read_parts(path: Path) -> list[Part]:
 
 def _read_composite(path: Path) -> list[Part]:
     """All parts of an ITK file; of a composite the part that was added last acts first."""
-    try:
-        with h5py.File(path, "r") as file:
-            groups = file["TransformGroup"]
-            read = [read_group(groups[name], path) for name in sorted(groups, key=int)]
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{path}: not a readable ITK transform file ({error}). Write it again."
-        raise DataError(msg) from error
+    read = read_parts_h5(path)
     parts = [part for part in read if part is not None]
     if not parts or (len(parts) > 1 and read[0] is not None):
         msg = f"{path}: holds {len(parts)} transforms; expected one, or one composite. Write it again."

@@ -86,14 +86,24 @@ def read_composite_h5(path: Path) -> SpatialMap:
         If the file is damaged or holds other transforms.
     """
     _check_file(path)
+    return _as_map([part for part in read_parts_h5(path) if part is not None], path)
+
+
+def read_parts_h5(path: Path) -> list[NDArray[np.float64] | DisplacementField | None]:
+    """All transforms of an ITK file in their order: 4 x 4 (RAS+ mm), a field, or None for a composite's own.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or holds other transforms.
+    """
     try:
         with h5py.File(path, "r") as file:
             groups = file["TransformGroup"]
-            parts = [read_group(groups[name], path) for name in sorted(groups, key=int)]
+            return [_read_group(groups[name], path) for name in sorted(groups, key=int)]
     except (OSError, KeyError, ValueError) as error:
         msg = f"{path}: not a readable ITK transform file ({error}). Write it again."
         raise DataError(msg) from error
-    return _as_map([part for part in parts if part is not None], path)
 
 
 def write_affine_txt(final: Path, affine: NDArray[np.float64]) -> None:
@@ -214,7 +224,7 @@ def _write_field_group(group: Any, field: DisplacementField) -> None:
         values[k * plane_size : (k + 1) * plane_size] = plane.ravel()
 
 
-def read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementField | None:
+def _read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementField | None:
     """Read one transform of the file; None for the composite's own, empty entry."""
     text = group["TransformType"][0]
     kind = (text.decode() if isinstance(text, bytes) else str(text)).split("_")[0]

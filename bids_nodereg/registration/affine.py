@@ -26,6 +26,7 @@ from bids_nodereg.registration.descriptors import describe, masked_distance
 from bids_nodereg.registration.kernels import descriptor_distance
 from bids_nodereg.registration.optimise import Step
 from bids_nodereg.registration.settings import DescriptorSettings
+from bids_nodereg.registration.similarity import Weight
 from bids_nodereg.registration.warp import identity, lattice_ratio, sample
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class _Level:
         mapped = transform(matrix, points) / self.moving_scale
         warped, mask = sample(self.pair.moving, mapped), sample(self.pair.moving_mask, mapped)
         weight = self.pair.fixed_mask
-        compared = _compared(self.pair, mapped)
+        compared = Weight(self.pair).at(mapped)
         similarity = masked_distance(self.described, describe(warped, weight, DESCRIPTOR), compared)
         mismatch = (mask - weight).square().sum() / weight.sum()
         return similarity + MASK_WEIGHT * mismatch
@@ -237,17 +238,6 @@ def _level(pair: ImagePair, number: int, shrink: float) -> _Level:
     )
 
 
-@torch.no_grad()
-def _compared(pair: ImagePair, mapped: Tensor) -> Tensor:
-    """Where a pair is compared: the fixed mask without what is excluded in either image."""
-    weight = pair.fixed_mask
-    if pair.fixed_cost is not None:
-        weight = weight * pair.fixed_cost
-    if pair.moving_cost is None:
-        return weight
-    return weight * sample(pair.moving_cost, mapped)
-
-
 def _starts(angles_deg: tuple[float, ...], like: Tensor) -> list[Tensor]:
     """Parameters of all combinations of the angles about the three axes, no turn first."""
     combinations = sorted(product(angles_deg, repeat=3), key=lambda angles: sum(a * a for a in angles))
@@ -276,7 +266,7 @@ def _residual_distance(pair: ImagePair, matrix: Tensor, frame: _Frame) -> Callab
         for image, where in ((pair.fixed, pair.fixed_mask), (moving, (mask > 0.5).to(mask.dtype)))
     )
 
-    compared = _compared(pair, mapped)
+    compared = Weight(pair).at(mapped)
 
     def distance(parameters: Tensor) -> Tensor:
         displacement = transform(frame.matrix(parameters), points) - points

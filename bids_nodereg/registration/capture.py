@@ -22,6 +22,7 @@ from bids_nodereg.registration.settings import DescriptorSettings, SolverSetting
 from bids_nodereg.registration.similarity import described
 from bids_nodereg.registration.smoothing import box, coarser_shape, gaussian
 from bids_nodereg.registration.velocity import boundary_window
+from bids_nodereg.registration.warp import resize
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,10 +58,7 @@ def capture(pair: ImagePair, settings: CaptureSettings, descriptor: DescriptorSe
     shape = coarser_shape(pair.fixed.shape[2:], settings.shrink)
     fixed = _pooled(described(half.fixed, half.fixed_mask, chosen), shape)
     moving = _pooled(described(half.moving, half.moving_mask, chosen), shape)
-    weights = [
-        _pooled(mask if cost is None else mask * cost, shape)
-        for mask, cost in ((half.fixed_mask, half.fixed_cost), (half.moving_mask, half.moving_cost))
-    ]
+    weights = [_pooled(role.fixed_weight, shape) for role in (half, half.swapped())]
     window = boundary_window((shape[0], shape[1], shape[2]), settings.shrink).to(fixed)
     there = logarithm(search(fixed, moving, weights[0], settings), window)
     back = logarithm(search(moving, fixed, weights[1], settings), window)
@@ -70,8 +68,7 @@ def capture(pair: ImagePair, settings: CaptureSettings, descriptor: DescriptorSe
 def _pooled(values: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Mean of the values around each point of a coarser lattice over the same extent."""
     ratio = (values.shape[2] - 1) / (shape[0] - 1)
-    smooth = gaussian(values, 0.42 * ratio)
-    return functional.interpolate(smooth, shape, mode="trilinear", align_corners=True)
+    return resize(gaussian(values, 0.42 * ratio), shape)
 
 
 def search(fixed: Tensor, moving: Tensor, weight: Tensor, settings: CaptureSettings) -> Tensor:

@@ -43,6 +43,11 @@ class ImagePair:
     moving_cost: Tensor | None = None
     stiffness: Tensor | None = None
 
+    @property
+    def fixed_weight(self) -> Tensor:
+        """Where the fixed image counts: its mask without what is excluded; ``1 1 i j k``."""
+        return self.fixed_mask if self.fixed_cost is None else self.fixed_mask * self.fixed_cost
+
     def shrunk(self, shrink: int) -> ImagePair:
         """The pair on a coarser lattice over the same extent."""
         if shrink == 1:

@@ -156,7 +156,7 @@ class Weight:
     """
 
     def __init__(self, pair: ImagePair) -> None:
-        self._fixed = pair.fixed_mask if pair.fixed_cost is None else pair.fixed_mask * pair.fixed_cost
+        self._fixed = pair.fixed_weight
         self._moving_cost = pair.moving_cost
 
     @torch.no_grad()
@@ -164,8 +164,14 @@ class Weight:
         """Return the weight for ``u``, ``1 3 i j k`` in voxels."""
         if self._moving_cost is None:
             return self._fixed
-        points = identity(displacement.shape[2:], displacement)
-        return self._fixed * sample(self._moving_cost, points + displacement)
+        return self.at(identity(displacement.shape[2:], displacement) + displacement)
+
+    @torch.no_grad()
+    def at(self, mapped: Tensor) -> Tensor:
+        """Return the weight where each fixed voxel lies at ``mapped``, ``1 3 i j k`` in moving voxels."""
+        if self._moving_cost is None:
+            return self._fixed
+        return self._fixed * sample(self._moving_cost, mapped)
 
 
 SIMILARITIES: Mapping[SimilarityName, Callable[[ImagePair, DescriptorSettings], BothWays]] = {
