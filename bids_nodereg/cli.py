@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
 import signal
 import sys
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from bids_nodereg import __version__
-from bids_nodereg.arguments import flag, positive
 from bids_nodereg.config import (
     PRESETS,
     Resources,
@@ -25,24 +20,14 @@ from bids_nodereg.config import (
 )
 from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
 from bids_nodereg.evaluate_cli import evaluate, is_evaluate
-from bids_nodereg.registration.settings import SimilarityName
+from bids_nodereg.options import build_parser
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
-RULES = ("within-session", "longitudinal")
 SQUARINGS = 7
 """Of ``--solver squaring`` without ``--steps``; more gain nothing, see docs/results/integration-error.md."""
-
-USAGE_CODE = UsageError.exit_code
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors end with exit code 64, as the others of the kind."""
-
-    def error(self, message: str) -> Any:
-        self.print_usage(sys.stderr)
-        self.exit(USAGE_CODE, f"nodereg: {message}\n")
 
 
 def entry_point() -> int:
@@ -200,248 +185,3 @@ def _run(config: RunConfig) -> int:
     from bids_nodereg.app.run import run_participants
 
     return run_participants(config, console)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """All options; a flag is spelled with hyphens or underscores alike."""
-    parser = _Parser(
-        prog="nodereg",
-        description="Register the anatomical images of a BIDS data set with one another: "
-        "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
-        epilog="To score given transforms: bids-nodereg evaluate --help. Documentation: README.md. "
-        "Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
-        "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
-    )
-    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the BIDS data set; never written to")
-    parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the derivatives go")
-    parser.add_argument(
-        "analysis_level", choices=("participant", "group"), help="register; or tabulate what was registered"
-    )
-    parser.add_argument("--version", action="version", version=f"nodereg {__version__}")
-    _add_selection(parser)
-    _add_method(parser)
-    _add_running(parser)
-    return parser
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("which images")
-    flag(
-        group,
-        "--participant-label",
-        nargs="+",
-        default=[],
-        metavar="LABEL",
-        help="participants, with or without sub-; or a file with one label a line",
-    )
-    flag(
-        group,
-        "--session-label",
-        nargs="+",
-        default=[],
-        metavar="LABEL",
-        help="sessions, with or without ses-; or a file with one label a line",
-    )
-    flag(
-        group,
-        "--bids-filter-file",
-        type=Path,
-        metavar="FILE",
-        help="JSON of pybids filters by contrast (t1w, t2w, flair, ...), as fMRIPrep reads it",
-    )
-    flag(
-        group,
-        "--bids-database-dir",
-        type=Path,
-        metavar="DIR",
-        help="pybids database of the data set; made there when missing",
-    )
-    flag(
-        group,
-        "--skip-bids-validation",
-        "--skip-bids-validator",
-        action="store_true",
-        help="do not run the BIDS validator (it runs where it is installed, on whole data sets)",
-    )
-    flag(
-        group,
-        "--derivatives",
-        "-d",
-        nargs="+",
-        type=_named_path,
-        default=[],
-        metavar="NAME=PATH",
-        help="derivative data sets with brain masks (desc-brain_mask), lesion masks (label-lesion_mask) "
-        "and label maps (dseg)",
-    )
-    flag(
-        group,
-        "--pairs",
-        nargs="+",
-        choices=RULES,
-        default=[RULES[0]],
-        help="pair rules: other contrasts onto the session's reference; later sessions onto the first",
-    )
-    flag(
-        group,
-        "--pairs-file",
-        type=Path,
-        metavar="FILE.tsv",
-        help="explicit pairs instead of rules: columns fixed, moving, and optionally fixed_mask, "
-        "moving_mask, fixed_dseg, moving_dseg, fixed_lesion, moving_lesion, stiffness; paths relative to "
-        "BIDS_DIR or BIDS URIs",
-    )
-    flag(group, "--fixed-suffix", metavar="SUFFIX", help="only this contrast as the fixed image")
-    flag(
-        group,
-        "--moving-suffix",
-        nargs="+",
-        default=[],
-        metavar="SUFFIX",
-        help="only these contrasts as the moving image",
-    )
-    flag(group, "--all-pairs", action="store_true", help="every run and repetition, not the first only")
-    flag(
-        group,
-        "--shard",
-        type=_shard,
-        default=(1, 1),
-        metavar="I/N",
-        help="the I-th of N parts of the participants; 'slurm' takes them from the array task",
-    )
-
-
-def _add_method(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("method")
-    flag(
-        group,
-        "--preset",
-        choices=tuple(PRESETS),
-        default="default",
-        help="default; fast: 2 mm; paper: after Rodriguez-Sanz & Hernandez 2025, slow",
-    )
-    flag(
-        group,
-        "--config",
-        "--config-file",
-        type=Path,
-        metavar="FILE.toml",
-        help="table [settings] that changes single values, such as the config.toml of a run",
-    )
-    flag(group, "--transform", choices=("rigid", "affine", "deformable"), help="how far to go")
-    flag(
-        group,
-        "--working-resolution",
-        type=float,
-        metavar="MM",
-        help="voxel size of the working grid, if the fixed image has an edge that fine",
-    )
-    flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
-    flag(
-        group,
-        "--no-lesion-mask",
-        action="store_const",
-        const=False,
-        dest="lesion_masks",
-        help="compare the images in lesions too; usually what lies in a lesion mask is left out",
-    )
-    flag(
-        group,
-        "--descriptor",
-        choices=get_args(SimilarityName),
-        help="what is compared: structural descriptors, or intensities (lmi; and for images of one contrast "
-        "lncc, mse)",
-    )
-    flag(
-        group,
-        "--symmetric",
-        action=argparse.BooleanOptionalAction,
-        help="compare both ways, so that swapping the images inverts the result",
-    )
-    flag(
-        group,
-        "--capture-reach",
-        type=int,
-        metavar="N",
-        help="search displacements of up to N voxels of a coarse lattice first; 0: no search",
-    )
-    flag(group, "--velocity", choices=("decoder", "nodeo", "grid"), help="kind of velocity field")
-    flag(group, "--time-parts", type=int, metavar="N", help="equal parts of the time with a field each")
-    flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme")
-    flag(group, "--steps", type=int, metavar="N", help="steps over [0, 1]: h = 1/N; or squarings")
-    flag(
-        group,
-        "--gradient-route",
-        choices=("backprop", "checkpoint", "adjoint"),
-        help="how the gradient comes through the flow",
-    )
-    flag(group, "--iterations", nargs="+", type=int, metavar="N", help="most iterations of each level")
-    flag(group, "--learning-rate", type=float, metavar="X", help="of Adam")
-    flag(
-        group,
-        "--folding-epsilon",
-        type=float,
-        metavar="X",
-        help="the folding barrier acts where a Jacobian determinant is below this",
-    )
-    flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty")
-    flag(
-        group,
-        "--stiffness",
-        choices=("uniform", "confidence"),
-        help="how the gradient penalty varies in space: confidence makes it weak where both images have "
-        "structure",
-    )
-    flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights")
-
-
-def _add_running(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("running")
-    flag(
-        group,
-        "--device",
-        default="auto",
-        metavar="{auto,cuda,cuda:N,cpu}",
-        help="auto takes the GPU when there is one, and says so when not",
-    )
-    flag(group, "--omp-nthreads", "--nthreads", type=positive, metavar="N", help="CPU threads")
-    flag(group, "--force", action="store_true", help="register again what is done")
-    flag(group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure")
-    flag(
-        group,
-        "--dry-run",
-        nargs="?",
-        const="table",
-        choices=("table", "json"),
-        help="print every candidate pair and why it was taken or left; write nothing",
-    )
-    flag(group, "--reports-only", action="store_true", help="write the reports again")
-    flag(group, "--boilerplate-only", action="store_true", help="write the methods text only")
-    flag(group, "--notrack", action="store_true", help="accepted for habit: nodereg never phones home")
-    group.add_argument("-v", "--verbose", action="count", default=0, help="say more")
-    group.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
-
-
-def _named_path(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not equals or not name or not path:
-        msg = f"expected NAME=PATH, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return name, Path(path)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """``I/N``, or the place of this task in a Slurm array."""
-    if text == "slurm":
-        try:
-            first, last, mine = (int(os.environ[f"SLURM_ARRAY_TASK_{key}"]) for key in ("MIN", "MAX", "ID"))
-        except (KeyError, ValueError) as error:
-            msg = "slurm: SLURM_ARRAY_TASK_ID, _MIN and _MAX are not set: not in an array task"
-            raise argparse.ArgumentTypeError(msg) from error
-        step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))
-        return (mine - first) // step + 1, (last - first) // step + 1
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        msg = f"expected I/N with 1 <= I <= N, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(match[1]), int(match[2])

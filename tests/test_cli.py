@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bids_nodereg import __version__
-from bids_nodereg.cli import SQUARINGS, build_parser, main, parse
+from bids_nodereg.cli import SQUARINGS, main, parse
+from bids_nodereg.options import build_parser
 from bids_nodereg.config import PRESETS, RunConfig, Selection
 from bids_nodereg.errors import UsageError
 from bids_nodereg.quality.methods import SIMILARITIES
