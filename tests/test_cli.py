@@ -13,9 +13,9 @@ import torch
 
 from bids_nodereg import __version__
 from bids_nodereg.cli import SQUARINGS, main, parse
-from bids_nodereg.options import build_parser
 from bids_nodereg.config import PRESETS, RunConfig, Selection
 from bids_nodereg.errors import UsageError
+from bids_nodereg.options import build_parser
 from bids_nodereg.quality.methods import SIMILARITIES
 from bids_nodereg.registration.settings import SimilarityName
 from tests.bids.make import make_dataset
