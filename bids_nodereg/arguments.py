@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from bids_nodereg.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def flag(group: argparse._ArgumentGroup, *names: str, **options: Any) -> None:
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors end as all others: one line, exit code 64."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse found wrong."""
+        msg = f"{message}. See: {self.prog} --help"
+        raise UsageError(msg)
+
+
+def is_command(argv: Sequence[str], command: str) -> bool:
+    """Tell a sub-command from a data set whose folder has its name.
+
+    A sub-command takes options only; BIDS Apps take OUTPUT_DIR as the second word.
+
+    Examples
+    --------
+    >>> is_command(["apply", "--out", "x.nii"], "apply"), is_command(["apply", "out", "participant"], "apply")
+    (True, False)
+    """
+    return list(argv[:1]) == [command] and (len(argv) == 1 or argv[1].startswith("-"))
+
+
+def flag(group: argparse._ActionsContainer, *names: str, **options: Any) -> None:
     """Add an option under its names and under their spelling with underscores."""
     underscored = [f"--{name[2:].replace('-', '_')}" for name in names if "-" in name[2:]]
     group.add_argument(*names, *underscored, **options)

@@ -8,6 +8,9 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bids_nodereg import apply_cli, evaluate_cli
+from bids_nodereg.arguments import is_command
+from bids_nodereg.bids.spaces import TO_TEMPLATE, output_spaces
 from bids_nodereg.config import (
     PRESETS,
     Resources,
@@ -19,12 +22,13 @@ from bids_nodereg.config import (
     read_settings,
 )
 from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
-from bids_nodereg.evaluate_cli import evaluate, is_evaluate
 from bids_nodereg.options import build_parser
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+
+_COMMANDS = {evaluate_cli.COMMAND: evaluate_cli.evaluate, apply_cli.COMMAND: apply_cli.apply}
 
 SQUARINGS = 7
 """Of ``--solver squaring`` without ``--steps``; more gain nothing, see docs/results/integration-error.md."""
@@ -45,8 +49,9 @@ def _interrupt(number: int, _frame: object) -> None:
 def main(argv: Sequence[str]) -> int:
     """Parse the arguments and do what they ask; the only place that turns an error into text."""
     try:
-        if is_evaluate(argv):
-            return evaluate(argv[1:])
+        for command, run in _COMMANDS.items():
+            if is_command(argv, command):
+                return run(argv[1:])
         config = parse(argv)
         return _run(config)
     except NodeRegError as error:
@@ -73,11 +78,16 @@ def parse(argv: Sequence[str]) -> RunConfig:
         participant_label=tuple(options.participant_label),
         session_label=tuple(options.session_label),
         bids_filter_file=options.bids_filter_file,
-        pairs=tuple(options.pairs),
+        pairs=_rules(options),
+        output_spaces=output_spaces(options.output_spaces),
         pairs_file=options.pairs_file,
         fixed_suffix=options.fixed_suffix,
         moving_suffix=tuple(options.moving_suffix),
         all_pairs=options.all_pairs,
+        apply_to=tuple(options.apply_to),
+        carry=not options.no_carry,
+        pair_within=options.pair_within,
+        longitudinal_base=options.longitudinal_base,
         shard=options.shard,
     )
     config = RunConfig(
@@ -87,15 +97,18 @@ def parse(argv: Sequence[str]) -> RunConfig:
         preset=options.preset,
         settings=_settings(options),
         selection=selection,
-        resources=Resources(options.device, options.omp_nthreads),
+        resources=Resources(options.device, _threads(options)),
         derivatives=dict(options.derivatives),
         bids_database_dir=options.bids_database_dir,
+        fetch_templates=options.fetch_templates,
         skip_bids_validation=options.skip_bids_validation,
         force=options.force,
         fail_fast=options.fail_fast,
+        fail_on_qc=options.fail_on_qc,
         dry_run=options.dry_run is not None,
         reports_only=options.reports_only,
         boilerplate_only=options.boilerplate_only,
+        interactive_report=options.interactive_report,
         json_output=options.dry_run == "json",
         verbosity=-1 if options.quiet else options.verbose,
     )
@@ -105,6 +118,26 @@ def parse(argv: Sequence[str]) -> RunConfig:
         msg += "Choose another, such as BIDS_DIR/derivatives/nodereg."
         raise UsageError(msg)
     return config
+
+
+def _rules(options: argparse.Namespace) -> tuple[str, ...]:
+    """Rules that were asked for, by name or by naming output spaces."""
+    spaces = bool(options.output_spaces)
+    rules = tuple(options.pairs or (("within-session", TO_TEMPLATE) if spaces else ("within-session",)))
+    if spaces != (TO_TEMPLATE in rules):
+        given, lacking = ("--output-spaces", f"--pairs {TO_TEMPLATE}")[:: 1 if spaces else -1]
+        msg = f"{given} is given without {lacking}, and one needs the other. Add it, or leave both out."
+        raise UsageError(msg)
+    if spaces and options.pairs_file is not None:
+        msg = "--output-spaces goes with the rules, and --pairs-file replaces them. Make two runs."
+        raise UsageError(msg)
+    return rules
+
+
+def _threads(options: argparse.Namespace) -> int | None:
+    """Threads of the one process, which is both one and all; None where nothing is said."""
+    given = [number for number in (options.omp_nthreads, options.n_procs) if number is not None]
+    return min(given, default=None)
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -138,6 +171,9 @@ _SHORTCUTS = {
     "working_resolution": ("working_resolution_mm",),
     "interpolation": ("interpolation",),
     "lesion_masks": ("lesion_masks",),
+    "brain_mask": ("brain_mask",),
+    "bias_correction": ("bias_correction",),
+    "write_velocity": ("write_velocity",),
     "descriptor": ("registration", "descriptor", "name"),
     "symmetric": ("registration", "symmetric"),
     "capture_reach": ("registration", "capture", "reach"),

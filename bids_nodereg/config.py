@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from bids_nodereg.bids.spaces import OutputSpace  # noqa: TC001 - cattrs reads the annotations at run time
 from bids_nodereg.errors import UsageError
 from bids_nodereg.registration.settings import (
     AffineSettings,
@@ -30,6 +31,7 @@ from bids_nodereg.registration.settings import (
 from bids_nodereg.rules import affine_rules, registration_rules
 
 Transform = Literal["rigid", "affine", "deformable"]
+BrainMaskMethod = Literal["auto", "template", "deepbet", "synthstrip", "hd-bet", "none"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class Settings:
     """Of the warped image; the transforms do not depend on it."""
     lesion_masks: bool = True
     """Leave out of the comparison what lies in a lesion mask, where there is one."""
+    brain_mask: BrainMaskMethod = "auto"
+    """How a brain is found where no mask is given and the image shows more than the brain: `auto` takes
+    deepbet where it is installed, else the head template; `none` takes the head."""
+    bias_correction: Literal["auto", "n4", "none"] = "auto"
+    """Whether a bias field is divided out of what is compared: `auto` does it unless the image is
+    skull-stripped or a template."""
+    write_velocity: bool = False
+    """Write the velocity field too, for statistics in the log domain."""
     affine: AffineSettings = field(default_factory=AffineSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
 
@@ -59,10 +69,19 @@ class Selection:
     session_label: tuple[str, ...] = ()
     bids_filter_file: Path | None = None
     pairs: tuple[str, ...] = ("within-session",)
+    output_spaces: tuple[OutputSpace, ...] = ()
     pairs_file: Path | None = None
     fixed_suffix: str | None = None
     moving_suffix: tuple[str, ...] = ()
     all_pairs: bool = False
+    apply_to: tuple[str, ...] = ()
+    """More files of the moving images to be carried along, as ``desc-preproc_T2w``."""
+    carry: bool = True
+    """Carry brain masks and tissue maps of the derivatives without being asked."""
+    pair_within: Literal["session", "subject"] = "subject"
+    """Whether a session without a reference borrows that of the participant's nearest session."""
+    longitudinal_base: str | None = None
+    """Session that the others go onto; None for the first in time."""
     shard: tuple[int, int] = (1, 1)
 
 
@@ -88,12 +107,18 @@ class RunConfig:
     resources: Resources = field(default_factory=Resources)
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     bids_database_dir: Path | None = None
+    fetch_templates: bool = False
+    """Whether a server may be asked for templates that are not here."""
     skip_bids_validation: bool = False
     force: bool = False
     fail_fast: bool = False
+    fail_on_qc: Literal["fail", "check"] | None = None
+    """Verdict from which on a pair makes the run end with an error."""
     dry_run: bool = False
     reports_only: bool = False
     boilerplate_only: bool = False
+    interactive_report: bool = False
+    """Whether each pair gets an interactive page too."""
     json_output: bool = False
     verbosity: int = 0
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from bids_nodereg.arguments import flag, positive
+from bids_nodereg.arguments import OneLineParser, flag, positive
 from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
     from bids_nodereg.app.evaluate_files import Request
@@ -28,27 +28,6 @@ CHAINS = {
     "inverse": "the map back, moving to fixed points: adds the inverse error",
     "truth": "the true map, such as a displacement field: adds the endpoint error",
 }
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors end as all others: one line, exit code 64."""
-
-    def error(self, message: str) -> NoReturn:
-        msg = f"{message}. See: {self.prog} --help"
-        raise UsageError(msg)
-
-
-def is_evaluate(argv: Sequence[str]) -> bool:
-    """Tell the sub-command from a data set whose folder is called ``evaluate``.
-
-    The sub-command takes options only; BIDS Apps take OUTPUT_DIR as the second word.
-
-    Examples
-    --------
-    >>> is_evaluate(["evaluate", "--table", "pairs.tsv"]), is_evaluate(["evaluate", "out", "participant"])
-    (True, False)
-    """
-    return list(argv[:1]) == [COMMAND] and (len(argv) == 1 or argv[1].startswith("-"))
 
 
 def evaluate(argv: Sequence[str]) -> int:
@@ -99,7 +78,7 @@ _SINGLE = ("fixed", "transform", "name", *(name.replace("-", "_") for name in (*
 
 def build_parser() -> argparse.ArgumentParser:
     """All options; a flag is spelled with hyphens or underscores alike."""
-    parser = _Parser(
+    parser = OneLineParser(
         prog=f"bids-nodereg {COMMAND}",
         description="Score given transforms: overlap of labels, distance of landmarks, folds, inverse error.",
         epilog="A transform is .h5 (ITK composite), .txt, .tfm or .mat (affine), or .nii[.gz] "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -11,12 +12,22 @@ from typing import Any, get_args
 
 from bids_nodereg import __version__
 from bids_nodereg.arguments import flag, positive
-from bids_nodereg.config import PRESETS
+from bids_nodereg.bids.spaces import TO_TEMPLATE
+from bids_nodereg.config import PRESETS, BrainMaskMethod
 from bids_nodereg.errors import UsageError
+from bids_nodereg.exec_spec import descriptor
 from bids_nodereg.registration.settings import SimilarityName
 
-RULES = ("within-session", "longitudinal")
+RULES = ("within-session", "longitudinal", TO_TEMPLATE)
 USAGE_CODE = UsageError.exit_code
+
+
+class _PrintSpecification(argparse.Action):
+    """Print the Boutiques descriptor of the command line and end, as ``--help`` does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        sys.stdout.write(json.dumps(descriptor(parser), indent=2) + "\n")
+        parser.exit()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="nodereg",
         description="Register the anatomical images of a BIDS data set with one another: "
         "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
-        epilog="To score given transforms: bids-nodereg evaluate --help. Documentation: README.md. "
+        epilog="To score given transforms: bids-nodereg evaluate --help. To apply them to any files: "
+        "bids-nodereg apply --help. Documentation: README.md. "
         "Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
         "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
     )
@@ -43,6 +55,13 @@ def build_parser() -> argparse.ArgumentParser:
         "analysis_level", choices=("participant", "group"), help="register; or tabulate what was registered"
     )
     parser.add_argument("--version", action="version", version=f"nodereg {__version__}")
+    flag(
+        parser,
+        "--bids-exec-spec",
+        action=_PrintSpecification,
+        nargs=0,
+        help="print the Boutiques descriptor of this command line (JSON) and exit",
+    )
     _add_selection(parser)
     _add_method(parser)
     _add_running(parser)
@@ -104,8 +123,23 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--pairs",
         nargs="+",
         choices=RULES,
-        default=[RULES[0]],
-        help="pair rules: other contrasts onto the session's reference; later sessions onto the first",
+        help="pair rules: other contrasts onto the session's reference; later sessions onto the first; all "
+        "to the templates of --output-spaces (default: within-session, and to-template with --output-spaces)",
+    )
+    flag(
+        group,
+        "--output-spaces",
+        nargs="+",
+        default=[],
+        metavar="SPACE",
+        help="templates for to-template: SPACE[:cohort-X][:res-R]... of TemplateFlow, looked for in "
+        "TEMPLATEFLOW_HOME, or NAME=FILE.nii.gz[,mask=FILE.nii.gz]",
+    )
+    flag(
+        group,
+        "--fetch-templates",
+        action="store_true",
+        help="let TemplateFlow download templates that are not here; without it no server is contacted",
     )
     flag(
         group,
@@ -125,7 +159,37 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="SUFFIX",
         help="only these contrasts as the moving image",
     )
+    flag(
+        group,
+        "--pair-within",
+        choices=("session", "subject"),
+        default="subject",
+        help="subject: a session without a reference (T1w) takes that of the nearest session in time; "
+        "session: nothing crosses a session but longitudinal pairs",
+    )
+    flag(
+        group,
+        "--longitudinal-base",
+        type=_session,
+        metavar="LABEL",
+        help="session that the others go onto (default: the first in time)",
+    )
     flag(group, "--all-pairs", action="store_true", help="every run and repetition, not the first only")
+    flag(
+        group,
+        "--apply-to",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="carry these files of the moving image along, such as desc-preproc_T2w or label-lesion_mask "
+        "(key-label[_key-label]_suffix; * in a label), from --derivatives and BIDS_DIR",
+    )
+    flag(
+        group,
+        "--no-carry",
+        action="store_true",
+        help="do not carry along the brain mask and tissue maps (label-{CSF,GM,WM}_probseg) of --derivatives",
+    )
     flag(
         group,
         "--shard",
@@ -164,11 +228,40 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
     flag(
         group,
+        "--write-velocity",
+        action="store_const",
+        const=True,
+        help="write the velocity field too, for statistics in the log domain",
+    )
+    flag(
+        group,
         "--no-lesion-mask",
         action="store_const",
         const=False,
         dest="lesion_masks",
         help="compare the images in lesions too; usually what lies in a lesion mask is left out",
+    )
+    flag(
+        group,
+        "--brain-mask-method",
+        dest="brain_mask",
+        choices=get_args(BrainMaskMethod),
+        help="where no mask is given and the image is not skull-stripped: auto takes deepbet where it is "
+        "installed, else our head template; synthstrip and hd-bet call those programs; none: the head",
+    )
+    flag(
+        group,
+        "--no-brain-mask",
+        action="store_const",
+        const="none",
+        dest="brain_mask",
+        help="register whole heads: the same as --brain-mask-method none; given masks are still used",
+    )
+    flag(
+        group,
+        "--bias-correction",
+        choices=("auto", "n4", "none"),
+        help="N4 on what is compared (never on what is written): auto corrects what is not skull-stripped",
     )
     flag(
         group,
@@ -230,8 +323,27 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         help="auto takes the GPU when there is one, and says so when not",
     )
     flag(group, "--omp-nthreads", "--nthreads", type=positive, metavar="N", help="CPU threads")
+    flag(
+        group,
+        "--n-procs",
+        "--nprocs",
+        "--n-cpus",
+        type=positive,
+        metavar="N",
+        help="most CPU threads in all; one pair is worked on at a time, so the smaller of this and "
+        "--omp-nthreads counts",
+    )
     flag(group, "--force", action="store_true", help="register again what is done")
     flag(group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure")
+    flag(
+        group,
+        "--fail-on-qc",
+        nargs="?",
+        const="fail",
+        choices=("fail", "check"),
+        help="end with exit code 1 where the quality verdict of a pair is fail, or check and worse; the "
+        "outputs stay",
+    )
     flag(
         group,
         "--dry-run",
@@ -240,11 +352,21 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         choices=("table", "json"),
         help="print every candidate pair and why it was taken or left; write nothing",
     )
+    flag(
+        group,
+        "--interactive-report",
+        action="store_true",
+        help="beside the report, a page of each pair to scroll through (NiiVue; needs the extra 'viewer')",
+    )
     flag(group, "--reports-only", action="store_true", help="write the reports again")
     flag(group, "--boilerplate-only", action="store_true", help="write the methods text only")
     flag(group, "--notrack", action="store_true", help="accepted for habit: nodereg never phones home")
     group.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     group.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
+
+
+def _session(text: str) -> str:
+    return text.strip().removeprefix("ses-")
 
 
 def _named_path(text: str) -> tuple[str, Path]:

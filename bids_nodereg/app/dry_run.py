@@ -29,8 +29,10 @@ def dry_run(config: RunConfig, console: Console) -> int:
     if config.json_output:
         text = json.dumps(candidates_as_json(candidates, left_out), indent=2, ensure_ascii=False)
     else:
-        count = sum(len(participant.jobs) for participant in participants)
-        text = f"{candidate_table(candidates, left_out)}\n{count} pair(s) to register.\n"
+        jobs = [job for participant in participants for job in participant.jobs]
+        composed = sum(bool(job.parts) for job in jobs)
+        more = f", {composed} to compose" if composed else ""
+        text = f"{candidate_table(candidates, left_out)}\n{len(jobs) - composed} pair(s) to register{more}.\n"
     console.file.write(text + "\n")
     refuse_nothing(config, participants)
     return 0

@@ -1,4 +1,4 @@
-"""Read and prepare both images of a pair, with the masks that belong to them."""
+"""Both prepared images of a pair, and what there is to say about them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_nodereg.errors import DataError
-from bids_nodereg.imaging.prepare import Prepared, prepare
-from bids_nodereg.imaging.volume import read_image, read_labels, read_mask
-
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from numpy.typing import NDArray
-
     from bids_nodereg.bids.image import SideFile
-    from bids_nodereg.bids.pairs import Pair
-    from bids_nodereg.geometry import Grid
+    from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.imaging.volume import Volume
 
 GIVEN = "given"
+NOT_FOUND = "no brain found"
+"""In the origin of a mask where a brain was looked for in vain."""
+
 CONSTANT_SHARE = 0.999
 """Share of the voxels outside the mask that must have one value; a few specks are allowed."""
 
-LARGEST_BRAIN_MM3 = 2.2e6
-"""A foreground beyond this volume is a head, not a brain alone: 2.2 litres."""
+LARGEST_BRAIN_MM3 = 2.4e6
+"""A foreground beyond this volume is a head, not a brain alone: 2.4 litres. A mask that goes along the
+skull can have 2.2 litres, a head without its neck has 3."""
 
 
 @dataclass(frozen=True)
@@ -36,15 +31,6 @@ class Inputs:
     fixed: Prepared
     moving: Prepared
     stiffness: Volume | None = None
-
-
-def read_inputs(pair: Pair) -> Inputs:
-    """Read both images and find their masks."""
-    return Inputs(
-        _read(pair.fixed.path, pair.fixed_mask, pair.fixed_lesion),
-        _read(pair.moving.path, pair.moving_mask, pair.moving_lesion),
-        None if pair.stiffness is None else read_image(pair.stiffness.path),
-    )
 
 
 def lesion_note(lesion: SideFile | None, prepared: Prepared) -> str:
@@ -57,12 +43,12 @@ def lesion_note(lesion: SideFile | None, prepared: Prepared) -> str:
 
 
 def head_note(prepared: Prepared) -> str:
-    """What to tell where no mask was given and the foreground is a whole head; empty otherwise."""
-    if prepared.mask_origin.startswith(GIVEN) or not _is_head(prepared):
+    """What to tell where the measures are over a whole head; empty where they are over a brain."""
+    if NOT_FOUND not in prepared.mask_origin and not _is_head(prepared):
         return ""
     return (
-        f"{prepared.volume.path.name}: no brain mask was given and the foreground is a whole head; the "
-        "measures are over the head. A closer fit: --derivatives (desc-brain_mask) or --pairs-file."
+        f"{prepared.volume.path.name}: the mask is that of the head ({prepared.mask_origin}), and so are the "
+        "measures. A closer fit: --derivatives (desc-brain_mask), --pairs-file or --brain-mask-method."
     )
 
 
@@ -80,22 +66,3 @@ def looks_skull_stripped(prepared: Prepared) -> bool:
 def _is_head(prepared: Prepared) -> bool:
     """Whether the mask holds more than a brain can."""
     return bool(prepared.mask.sum() * prepared.volume.grid.voxel_volume > LARGEST_BRAIN_MM3)
-
-
-def _read(path: Path, mask_path: Path | None, lesion_file: SideFile | None) -> Prepared:
-    volume = read_image(path)
-    lesion = None if lesion_file is None else _read_lesion(lesion_file.path, volume.grid)
-    if mask_path is None:
-        return prepare(volume, lesion=lesion)
-    mask = read_mask(mask_path, volume.grid)
-    return prepare(volume, mask, mask_origin=f"{GIVEN}: {mask_path.name}", lesion=lesion)
-
-
-def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
-    """Read a lesion mask like a brain mask; None for an empty one, as studies keep for the healthy."""
-    try:
-        return read_mask(path, grid)
-    except DataError:
-        if read_labels(path).data.any():
-            raise
-        return None

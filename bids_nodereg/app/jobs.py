@@ -6,23 +6,27 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bids_nodereg.app.extras import with_extras
 from bids_nodereg.bids.candidates import no_pair_message
 from bids_nodereg.bids.dataset import open_dataset
 from bids_nodereg.bids.derivatives import all_outputs
 from bids_nodereg.bids.filters import Filters, read_filters
 from bids_nodereg.bids.names import natural_key
 from bids_nodereg.bids.owner import owner_on_disk
-from bids_nodereg.bids.pairs import RULES, RuleOptions, pairs_of, with_derivatives, without_lesion_masks
+from bids_nodereg.bids.pairs import RuleOptions, pairs_of, with_derivatives, without_lesion_masks
 from bids_nodereg.bids.pairs_file import read_pairs_file
-from bids_nodereg.errors import MissingInputError, NothingSelectedError
+from bids_nodereg.bids.templateflow import find_templates
+from bids_nodereg.bids.to_template import ALL_RULES, without_repeats
+from bids_nodereg.errors import MissingInputError, NothingSelectedError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from bids_nodereg.bids.dataset import Dataset, LeftOut
     from bids_nodereg.bids.derivatives import Outputs
     from bids_nodereg.bids.pairs import Candidate, Pair
+    from bids_nodereg.bids.templates import Template
     from bids_nodereg.config import RunConfig
 
 LOG = logging.getLogger("nodereg")
@@ -36,6 +40,9 @@ class Job:
     outputs: Outputs
     truth: Path | None = None
     """Known transform of simulated data, for the report."""
+    parts: tuple[Job, ...] = ()
+    """Of a map that is composed and not searched: the jobs whose maps it is made of, the moving image's
+    first. They stand before it in the list."""
 
     @property
     def title(self) -> str:
@@ -54,6 +61,11 @@ class Participant:
     """Why there is no pair; empty when there is one."""
     left_out: tuple[LeftOut, ...] = ()
     """Anatomical files that no rule was shown."""
+
+    @property
+    def templates(self) -> tuple[Template, ...]:
+        """Templates that images are brought to."""
+        return tuple({job.pair.template: None for job in self.jobs if job.pair.template is not None})
 
 
 def open_input(config: RunConfig) -> Dataset:
@@ -100,10 +112,22 @@ def find_jobs(config: RunConfig, dataset: Dataset, subjects: Sequence[str]) -> I
         rows = read_pairs_file(selection.pairs_file, dataset)
         yield from _of_pairs_file(config, dataset, subjects, rows)
         return
-    options = RuleOptions(selection.fixed_suffix, selection.moving_suffix, selection.all_pairs)
-    for subject in subjects:
-        found = dataset.select(subject, selection.session_label, filters)
-        candidates = [row for rule in selection.pairs for row in RULES[rule](found.images, options)]
+    templates = find_templates(selection.output_spaces, fetch=config.fetch_templates)
+    _check_names(templates, dataset)
+    general = RuleOptions(
+        fixed_suffix=selection.fixed_suffix,
+        moving_suffixes=selection.moving_suffix,
+        all_pairs=selection.all_pairs,
+        within=selection.pair_within,
+        longitudinal_base=selection.longitudinal_base,
+        templates=templates,
+    )
+    for subject, found in dataset.select_each(subjects, selection.session_label, filters):
+        for note in found.timeline.notes:
+            LOG.warning(note)
+        options = replace(general, timeline=found.timeline)
+        candidates = [row for rule in selection.pairs for row in ALL_RULES[rule](found.images, options)]
+        candidates = without_repeats(candidates)
         participant = _participant(config, dataset, subject, candidates, no_pair_message(subject, found))
         yield replace(participant, left_out=found.left_out)
 
@@ -126,6 +150,7 @@ def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> No
     narrowed = (
         selection.session_label
         or selection.bids_filter_file
+        or selection.longitudinal_base
         or selection.moving_suffix
         or selection.fixed_suffix
     )
@@ -158,11 +183,32 @@ def _participant(
     config: RunConfig, dataset: Dataset, subject: str, candidates: Sequence[Candidate], message: str
 ) -> Participant:
     pairs = [with_derivatives(pair, dataset) for pair in pairs_of(candidates)]
+    pairs = with_extras(pairs, dataset, config.selection)
     if not config.settings.lesion_masks:
         pairs = [without_lesion_masks(pair) for pair in pairs]
     outputs = all_outputs(pairs, config.output_dir, owner_on_disk)
-    jobs = tuple(
+    searched = [
         Job(pair, out, dataset.truth(pair.fixed, pair.moving))
         for pair, out in zip(pairs, outputs, strict=True)
-    )
+        if pair.via is None
+    ]
+    jobs = (*searched, *_composed(zip(pairs, outputs, strict=True), searched))
     return Participant(subject, tuple(candidates), jobs, "" if jobs else message)
+
+
+def _composed(pairs: Iterable[tuple[Pair, Outputs]], searched: Sequence[Job]) -> Iterator[Job]:
+    """Jobs that put two maps together: onto the image between, and from there onto the fixed one."""
+    by_images = {(job.pair.fixed, job.pair.moving): job for job in searched}
+    for pair, outputs in pairs:
+        if pair.via is not None:
+            parts = by_images[pair.via, pair.moving], by_images[pair.fixed, pair.via]
+            yield Job(without_lesion_masks(pair), outputs, parts=parts)
+
+
+def _check_names(templates: Sequence[Template], dataset: Dataset) -> None:
+    """Refuse a local template with the name of a derivative data set: a BIDS URI could mean either."""
+    clash = {name for name, _ in dataset.derivatives} & {template.dataset for template in templates}
+    if clash:
+        name = clash.pop()
+        msg = f"--output-spaces and --derivatives both use the name {name}. Give one of them another name."
+        raise UsageError(msg)

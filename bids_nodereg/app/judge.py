@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bids_nodereg.app.kinds import kind_of
 from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
@@ -43,7 +44,7 @@ def judge(pair: Pair, inputs: Inputs, solution: Solution, truth: Path | None, th
 
     Every image is interpolated once from its original, before and after alike.
     """
-    arrays = _on_working_grid(inputs, solution, threads)
+    arrays = replace(_on_working_grid(inputs, solution, threads), same_contrast=kind_of(pair).same_contrast)
     if truth is not None:
         arrays = replace(arrays, truth_mm=_true_displacement(truth, solution))
     measures = measure_pair(arrays)
@@ -69,6 +70,7 @@ def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> Regist
     )
     return RegisteredPair(
         affine=grid.affine,
+        alignment=solution.affine,
         mask=mask,
         fixed=fixed,
         before=before[..., 0],

@@ -7,24 +7,38 @@ import time
 from typing import TYPE_CHECKING
 
 from bids_nodereg.app.device import peak_device_memory_mib
-from bids_nodereg.app.inputs import head_note, lesion_note, read_inputs
+from bids_nodereg.app.doubts import doubt_measures
+from bids_nodereg.app.inputs import head_note, lesion_note
 from bids_nodereg.app.judge import judge
+from bids_nodereg.app.kinds import limits_of
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
 from bids_nodereg.app.stages import solve
 from bids_nodereg.app.status import Status, fingerprint, report_data
-from bids_nodereg.app.write import Work, write_images, write_quality, write_sidecars, write_transforms
+from bids_nodereg.app.viewer import viewer_page
+from bids_nodereg.app.write import (
+    Work,
+    write_images,
+    write_jacobian,
+    write_quality,
+    write_sidecars,
+    write_transforms,
+)
+from bids_nodereg.bids.sidecars import template_told
 from bids_nodereg.config import as_plain
 from bids_nodereg.errors import DataError
 from bids_nodereg.files import remove
+from bids_nodereg.quality.alignment import affine_words
 from bids_nodereg.quality.verdict import verdict
 
 if TYPE_CHECKING:
     from bids_nodereg.app.device import Hardware
+    from bids_nodereg.app.images import PreparedImages
     from bids_nodereg.app.inputs import Inputs
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.app.progress import Progress
     from bids_nodereg.config import Settings
+    from bids_nodereg.registration.affine import Freedom
     from bids_nodereg.registration.optimise import Step
 
 
@@ -32,7 +46,12 @@ LOG = logging.getLogger("nodereg")
 
 
 def register_pair(
-    job: Job, settings: Settings, hardware: Hardware, run_id: str, progress: Progress
+    job: Job,
+    settings: Settings,
+    hardware: Hardware,
+    run_id: str,
+    progress: Progress,
+    images: PreparedImages,
 ) -> Status:
     """Read, prepare, align, deform, measure, write and draw one pair.
 
@@ -53,9 +72,11 @@ def register_pair(
     remove(job.outputs.forward_json)
     remove(job.outputs.qc_json)
     remove(report_data(job))
+    remove(viewer_page(job))
     progress.stage("reading and preparing")
     identity = fingerprint(job, settings)
-    inputs = read_inputs(job.pair)
+    inputs = images.of(job.pair)
+    images.write_found_masks(job.pair, inputs, job.outputs.out_dir)
     _say_what_was_read(job, inputs)
     solving = time.perf_counter()
     try:
@@ -69,16 +90,19 @@ def register_pair(
     work = Work(job, inputs, solution, settings, hardware.threads)
     write_transforms(work)
     write_images(work)
+    write_jacobian(work)
     progress.stage("measuring")
     judged = judge(job.pair, inputs, solution, job.truth, hardware.threads)
+    freedom: Freedom = "rigid" if settings.transform == "rigid" else "affine"
+    judged.measures.update(doubt_measures(inputs, solution, freedom, hardware.device))
     judged.measures.update(
         time_registration_s=solved - solving,
         time_total_s=time.perf_counter() - began,
         memory_peak_mib=peak_memory_mib(),
         memory_peak_device_mib=peak_device_memory_mib(hardware),
     )
-    outcome = verdict(judged.measures)
-    write_quality(job.outputs.qc_json, judged.measures, outcome)
+    outcome = verdict(judged.measures, limits_of(job.pair))
+    write_quality(job.outputs.qc_json, job.pair, judged.measures, outcome)
     provenance = {
         "Run": run_id,
         "Device": hardware.name,
@@ -86,10 +110,13 @@ def register_pair(
         "Registration": f"{solved - solving:.1f} s",
         "Peak memory": f"{peak_memory_mib():.0f} MiB",
     }
+    if (parts := judged.arrays.affine_parts) is not None:
+        provenance["Affine, seen from the headers"] = affine_words(parts)
     progress.stage("drawing the report")
     present_pair(work, judged, outcome, history, provenance)
     details = {
         **identity,
+        **template_told(job.pair),
         "Settings": as_plain(settings),
         "Software": software(),
         "Device": hardware.name,

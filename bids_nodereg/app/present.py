@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import nibabel
 
 from bids_nodereg import __version__
+from bids_nodereg.app.facts import VELOCITY_WORDS, methods_facts
 from bids_nodereg.app.inputs import lesion_note
-from bids_nodereg.app.provenance import software
 from bids_nodereg.app.status import REPORT_DATA, report_data
+from bids_nodereg.app.viewer import VIEWER
 from bids_nodereg.files import write_json
 from bids_nodereg.quality.figures.charts import Trace
 from bids_nodereg.quality.figures.pair import FigureNames, draw_pair
 from bids_nodereg.quality.records import (
     FailedPair,
     InputImage,
-    MethodsFacts,
     OutputFiles,
     PairReport,
     from_json,
@@ -28,7 +28,7 @@ from bids_nodereg.quality.records import (
 from bids_nodereg.quality.report import render_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bids_nodereg.app.jobs import Job
@@ -36,20 +36,13 @@ if TYPE_CHECKING:
     from bids_nodereg.app.status import Status
     from bids_nodereg.app.write import Work
     from bids_nodereg.bids.image import Image, LabelMap, SideFile
-    from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.config import Settings
     from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.quality.verdict import Verdict
     from bids_nodereg.registration.optimise import Step
-    from bids_nodereg.registration.settings import CaptureSettings, LossWeights, RegistrationSettings
+    from bids_nodereg.registration.settings import CaptureSettings, RegistrationSettings
 
 LOG = logging.getLogger("nodereg")
-
-VELOCITY_WORDS = {
-    "decoder": "a latent grid and a convolutional decoder",
-    "nodeo": "a convolutional coordinate network",
-    "grid": "a grid of vectors",
-}
 
 
 def present_pair(
@@ -70,7 +63,7 @@ def present_pair(
         figures={name: path.relative_to(out.out_dir).as_posix() for name, path in figures.items()},
         outputs=_outputs(work),
         facts=replace(
-            methods_facts(work.settings, [pair.fixed], [pair.moving], pairs=[pair]),
+            methods_facts(work.settings, [pair], work.inputs),
             spacing_mm=round(work.solution.grid.spacing[0], 4),
         ),
         labels_before=judged.labels_before,
@@ -101,40 +94,13 @@ def write_report(subject: str, jobs: Sequence[Job], statuses: Sequence[Status], 
 def _kept_pair(path: Path) -> PairReport | None:
     """Section of an earlier pair; one that is damaged or of another version is left out with a warning."""
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        pair = from_json(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
         LOG.warning("%s cannot be shown (%s): register that pair again with --force.", path, error)
         return None
-
-
-def methods_facts(
-    settings: Settings, fixed: Sequence[Image], moving: Sequence[Image], *, pairs: Sequence[Pair] = ()
-) -> MethodsFacts:
-    """What the methods paragraph has to know; ``pairs`` tell which masks and maps there were."""
-    registration = settings.registration
-    return MethodsFacts(
-        version=__version__,
-        fixed_contrasts=tuple(sorted({image.suffix for image in fixed})),
-        moving_contrasts=tuple(sorted({image.suffix for image in moving})),
-        transform=settings.transform,
-        descriptor=registration.descriptor.name,
-        velocity=VELOCITY_WORDS[registration.velocity.name],
-        solver="scaling and squaring"
-        if registration.solver.scheme == "squaring"
-        else registration.solver.scheme,
-        steps=registration.solver.steps,
-        iterations=tuple(level.iterations for level in registration.levels),
-        spacing_mm=settings.working_resolution_mm,
-        folding_epsilon=registration.weights.folding_epsilon,
-        penalties=_penalties(registration.weights),
-        symmetric=registration.symmetric,
-        time_parts=registration.velocity.time_parts,
-        captured=registration.capture.reach > 0,
-        stiffness=_stiffness_words(registration.weights, pairs),
-        lesion_masks=tuple(_sides_with_lesions(pairs)),
-        information_weight=registration.descriptor.added_information,
-        software=tuple(software().items()),
-    )
+    viewer = path.with_name(path.name.removesuffix(REPORT_DATA) + VIEWER)
+    address = viewer.relative_to(path.parents[2]).as_posix()
+    return replace(pair, viewer=address if viewer.is_file() else "")
 
 
 def _similarity_words(registration: RegistrationSettings) -> str:
@@ -142,29 +108,6 @@ def _similarity_words(registration: RegistrationSettings) -> str:
     information = registration.descriptor.added_information
     added = f" + {information:g} local mutual information" if information > 0 else ""
     return f"{registration.descriptor.name}{added}{', both ways' if registration.symmetric else ''}"
-
-
-def _penalties(weights: LossWeights) -> tuple[str, ...]:
-    """What the weights above zero penalise, in words."""
-    words = {
-        f"the gradient of the {weights.gradient_of}": weights.gradient,
-        "the magnitude of the velocity": weights.magnitude,
-    }
-    return tuple(name for name, weight in words.items() if weight > 0) or ("nothing else",)
-
-
-def _sides_with_lesions(pairs: Sequence[Pair]) -> Iterator[str]:
-    """Which of the images had lesion masks: ``fixed``, ``moving``."""
-    if any(pair.fixed_lesion is not None for pair in pairs):
-        yield "fixed"
-    if any(pair.moving_lesion is not None for pair in pairs):
-        yield "moving"
-
-
-def _stiffness_words(weights: LossWeights, pairs: Sequence[Pair]) -> tuple[str, ...]:
-    """What the gradient penalty varied with in space."""
-    own = ("the local structure of both images",) if weights.spatial == "confidence" else ()
-    return (*own, *(["a given map"] if any(pair.stiffness is not None for pair in pairs) else []))
 
 
 def trace_of(history: Sequence[Step], settings: Settings) -> Trace | None:
@@ -208,11 +151,12 @@ def _input(
 
 def _outputs(work: Work) -> OutputFiles:
     out = work.job.outputs
-    deformed = work.solution.forward.field is not None
+    has_parts = not work.job.parts  # a composed map is one file only
+    deformed = has_parts and work.solution.forward.field is not None
     return OutputFiles(
         forward=out.forward_h5.relative_to(out.out_dir).as_posix(),
         inverse=out.inverse_h5.relative_to(out.out_dir).as_posix(),
-        affine=out.affine_txt.relative_to(out.out_dir).as_posix(),
+        affine=out.affine_txt.relative_to(out.out_dir).as_posix() if has_parts else "",
         warp=out.warp_nii.relative_to(out.out_dir).as_posix() if deformed else "",
         warped=out.warped_nii.relative_to(out.out_dir).as_posix(),
     )

@@ -16,7 +16,7 @@ from bids_nodereg import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "pybids", "numba", "h5py")
+LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pybids", "numba", "h5py")
 
 
 def new_run_id() -> str:

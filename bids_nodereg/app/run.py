@@ -9,23 +9,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
+from bids_nodereg.app.compose import compose_pair
 from bids_nodereg.app.device import choose_hardware
+from bids_nodereg.app.extras import labels_used
+from bids_nodereg.app.facts import methods_facts
+from bids_nodereg.app.gate import EXIT_CODE, kept_verdict, refused
+from bids_nodereg.app.images import PreparedImages
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.app.log import log_to_file
+from bids_nodereg.app.pages import Pages, write_pages
 from bids_nodereg.app.pair import register_pair
-from bids_nodereg.app.present import methods_facts, write_report
+from bids_nodereg.app.places import without_places
 from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
-from bids_nodereg.app.status import NOT_YET, Status, why_not_done, write_status
+from bids_nodereg.app.resample import resample_pair
+from bids_nodereg.app.status import NOT_YET, Status, lacks_only_images, why_not_done, write_status
 from bids_nodereg.app.validate import validate_input
-from bids_nodereg.bids.output_dataset import check_output_folder, write_dataset_files
+from bids_nodereg.bids.output_dataset import check_output_folder, dataset_link, write_dataset_files
+from bids_nodereg.bids.templates import TEMPLATEFLOW_LINK
 from bids_nodereg.config import as_toml
 from bids_nodereg.errors import NodeRegError
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.methods import methods_markdown
+from bids_nodereg.quality.viewer import viewer_library
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from bids_nodereg.app.jobs import Job, Participant
     from bids_nodereg.app.progress import Progress
     from bids_nodereg.bids.dataset import Dataset
-    from bids_nodereg.config import RunConfig
+    from bids_nodereg.config import RunConfig, Settings
 
 LOG = logging.getLogger("nodereg")
 
@@ -57,7 +66,9 @@ def run_participants(config: RunConfig, console: Console) -> int:
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
     refuse_nothing(config, participants)
     hardware = choose_hardware(config.resources)
+    library = viewer_library() if config.interactive_report else ""
     run_id = new_run_id()
+    pages = Pages(run_id, hardware.threads, library)
     folder = config.output_dir / "logs" / run_id
     with log_to_file(folder / "run.log"):
         LOG.info("nodereg %s, run %s", __version__, run_id)
@@ -67,11 +78,12 @@ def run_participants(config: RunConfig, console: Console) -> int:
             LOG.info("Methods text: %s", config.output_dir / "logs" / "CITATION.md")
             return 0
         if config.reports_only:
-            return _reports_only(participants, run_id)
+            return _reports_only(participants, pages)
         LOG.info("Device: %s", hardware.name)
         if hardware.note:
             LOG.warning(hardware.note)
-        return _register_all(config, participants, Run(run_id, folder, hardware), console)
+        images = PreparedImages(config.settings, hardware.device)
+        return _register_all(config, participants, Run(run_id, folder, hardware, pages, images), console)
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ class Run:
     folder: Path
     """Of its log, configuration and status files."""
     hardware: Hardware
+    pages: Pages
+    images: PreparedImages
 
 
 def _register_all(config: RunConfig, participants: Sequence[Participant], run: Run, console: Console) -> int:
@@ -98,8 +112,7 @@ def _register_all(config: RunConfig, participants: Sequence[Participant], run: R
                 write_status(run.folder, mine[-1])
                 if config.fail_fast and mine[-1].status == "failed":
                     break
-            if participant.jobs and not _has_report(participant, mine):
-                _write_page(participant, mine, run.run_id)
+            write_pages(participant, mine, run.pages)
             statuses += mine
             if config.fail_fast and any(status.status == "failed" for status in mine):
                 break
@@ -114,37 +127,31 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
         reason = "--force" if config.force else why_not_done(job, config.settings)
         if not reason:
             LOG.info("    already done")
-            return Status(name, subject, "already done")
+            return Status(name, subject, "already done", verdict=kept_verdict(job))
         LOG.log(logging.DEBUG if reason == NOT_YET else logging.INFO, "    to do: %s", reason)
-        status = register_pair(job, config.settings, run.hardware, run.run_id, progress)
+        status = _way(job, config)(job, config.settings, run.hardware, run.run_id, progress, run.images)
     except NodeRegError as error:
         LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
-        return Status(name, subject, "failed", time.perf_counter() - began, "", str(error), error.exit_code)
+        told = without_places(str(error), config)
+        return Status(name, subject, "failed", time.perf_counter() - began, "", told, error.exit_code)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other pairs must go on
         LOG.error("    %s failed by a fault of nodereg: %s: %s", name, type(error).__name__, error)  # noqa: TRY400
         LOG.debug(traceback.format_exc())
-        reason = (
-            f"{type(error).__name__}: {error}. This is a fault of nodereg: please report it with run.log."
-        )
+        told = without_places(f"{type(error).__name__}: {error}", config)
+        reason = f"{told}. This is a fault of nodereg: please report it with run.log."
         return Status(name, subject, "failed", time.perf_counter() - began, "", reason, 1)
     LOG.info("    done in %.0f s, quality: %s", status.seconds, status.verdict)
     return status
 
 
-def _write_page(participant: Participant, statuses: Sequence[Status], run_id: str) -> None:
-    """Write a participant's page; a page that cannot be made does not stop the others."""
-    page = participant.jobs[0].outputs.report_html
-    try:
-        write_report(participant.subject, participant.jobs, statuses, run_id)
-        LOG.info("Report: %s", page)
-    except NodeRegError as error:
-        LOG.error("Report %s could not be written: %s", page, error)  # noqa: TRY400
-
-
-def _has_report(participant: Participant, statuses: Sequence[Status]) -> bool:
-    """Whether the page is there and nothing has happened that it does not tell."""
-    is_quiet = all(status.status == "already done" for status in statuses)
-    return is_quiet and participant.jobs[0].outputs.report_html.is_file()
+def _way(
+    job: Job, config: RunConfig
+) -> Callable[[Job, Settings, Hardware, str, Progress, PreparedImages], Status]:
+    """How a pair that is not done comes to its results: searched, composed, or there but for images."""
+    if job.parts:
+        return compose_pair
+    is_there = not config.force and lacks_only_images(job, config.settings)
+    return resample_pair if is_there else register_pair
 
 
 def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
@@ -162,32 +169,38 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
     )
     if failed:
         LOG.error("Failed: %s", ", ".join(status.pair for status in failed))
+    flagged = refused(statuses, config.fail_on_qc)
+    if flagged:
+        LOG.error("Refused by --fail-on-qc %s, outputs kept: %s", config.fail_on_qc, ", ".join(flagged))
     codes = {status.exit_code for status in failed}
     if not codes:
-        return 0
+        return EXIT_CODE if flagged else 0
     return codes.pop() if len(codes) == 1 and len(failed) == count else 1
 
 
-def _reports_only(participants: Sequence[Participant], run_id: str) -> int:
+def _reports_only(participants: Sequence[Participant], pages: Pages) -> int:
     for participant in participants:
-        if participant.jobs:
-            _write_page(participant, (), run_id)
+        write_pages(participant, (), pages, anyway=True)
     return 0
 
 
 def _write_dataset_level(config: RunConfig, dataset: Dataset, participants: Sequence[Participant]) -> None:
     """Files of the whole output data set, and the methods text."""
     jobs = [job for participant in participants for job in participant.jobs]
-    descriptions = {
-        job.outputs.carried_desc(
-            label_map.desc
-        ): f"{label_map.desc} labels of the {job.pair.moving.suffix} image"
-        for job in jobs
-        for label_map in job.pair.moving_dseg
+    links = {
+        template.dataset: dataset_link(template.folder, config.output_dir)
+        if template.folder is not None
+        else TEMPLATEFLOW_LINK
+        for participant in participants
+        for template in participant.templates
     }
-    write_dataset_files(dataset, config.output_dir, version=__version__, descriptions=descriptions)
-    pairs = [job.pair for job in jobs]
-    facts = methods_facts(
-        config.settings, [pair.fixed for pair in pairs], [pair.moving for pair in pairs], pairs=pairs
+    write_dataset_files(
+        dataset,
+        config.output_dir,
+        version=__version__,
+        descriptions=labels_used(jobs, config.settings),
+        links=links,
     )
+    pairs = [job.pair for job in jobs]
+    facts = methods_facts(config.settings, pairs)
     write_text(config.output_dir / "logs" / "CITATION.md", methods_markdown(facts))

@@ -16,6 +16,7 @@ from bids_nodereg.registration.descriptors import DESCRIPTORS
 from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.register import register
 from bids_nodereg.registration.velocity import RIM_VOXELS
+from bids_nodereg.registration.warp import resize_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,9 @@ class Solution:
         What was done against folds; None where nothing was deformed.
     distances
         Descriptor distance by the affine alone and by the whole map; None where nothing was deformed.
+    velocity
+        In mm per unit time on the working grid, a field for each part of the time; empty unless it is
+        to be written.
     """
 
     grid: Grid
@@ -57,6 +61,7 @@ class Solution:
     inverse: SpatialMap
     repair: Repair | None = None
     distances: tuple[float, float] | None = None
+    velocity: tuple[DisplacementField, ...] = ()
 
 
 def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep) -> Solution:
@@ -101,6 +106,7 @@ def deform(
         distances=(found.distance_before, found.distance_after)
         if settings.registration.descriptor.name in DESCRIPTORS
         else None,
+        velocity=velocity_fields(found.velocity, grid) if settings.write_velocity else (),
     )
 
 
@@ -147,6 +153,12 @@ def _image_pair(fixed: _Sampled, moving: _Sampled, device: torch.device) -> Imag
 
 def _tensor(array: NDArray[Any], device: torch.device) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array, np.float32))[None, None].to(device)
+
+
+def velocity_fields(velocity: torch.Tensor, grid: Grid) -> tuple[DisplacementField, ...]:
+    """Velocity ``n 3 i j k`` in voxels of its own lattice as fields on a grid of the same extent, in mm."""
+    fine = resize_vectors(velocity, grid.shape)
+    return tuple(DisplacementField(grid, to_world(part[None], grid)) for part in fine)
 
 
 def to_world(displacement: torch.Tensor, grid: Grid) -> NDArray[np.float32]:

@@ -60,8 +60,13 @@ def input_digests(job: Job) -> dict[str, str]:
             digests[role] = sha256(side_file.path)
     for label_map in (*pair.fixed_dseg, *pair.moving_dseg):
         digests[label_map.uri] = sha256(label_map.path)
+    for extra in pair.moving_extras:
+        digests[extra.uri] = sha256(extra.path)
     if job.truth is not None:
         digests["truth"] = sha256(job.truth)
+    for part in job.parts:
+        for path in (part.outputs.forward_h5, part.outputs.inverse_h5):
+            digests[part.outputs.uri(path)] = sha256(path) if path.is_file() else "not there"
     return digests
 
 
@@ -80,6 +85,20 @@ def why_not_done(job: Job, settings: Settings) -> str:
     Done means: the forward sidecar is there, was written last, agrees with the settings, the
     version and the input files, and the files it stands for are there.
     """
+    missing = _missing(job, settings)
+    return _why_stale(job, settings) or (f"{missing[0].name} is missing" if missing else "")
+
+
+def lacks_only_images(job: Job, settings: Settings) -> bool:
+    """Whether a pair is done but for images in the space of its template, on a grid asked for later."""
+    if job.pair.template is None or _why_stale(job, settings):
+        return False
+    missing = _missing(job, settings)
+    return bool(missing) and all(f"_space-{job.outputs.to_label}_" in path.name for path in missing)
+
+
+def _why_stale(job: Job, settings: Settings) -> str:
+    """Why what is there is not the result of these inputs and settings; empty when it is."""
     path = job.outputs.forward_json
     try:
         sidecar = json.loads(path.read_text(encoding="utf-8"))
@@ -93,12 +112,13 @@ def why_not_done(job: Job, settings: Settings) -> str:
         "SettingsDigest": "made with other settings",
         "InputSHA256": "an input file has changed",
     }
-    for key, reason in reasons.items():
-        if sidecar.get(key) != wanted[key]:
-            return reason
+    return next((reason for key, reason in reasons.items() if sidecar.get(key) != wanted[key]), "")
+
+
+def _missing(job: Job, settings: Settings) -> list[Path]:
+    """Files of a finished pair that are not there."""
     needed = (*_files_of(job, settings), report_data(job))
-    missing = [file.name for file in needed if not file.is_file()]
-    return f"{missing[0]} is missing" if missing else ""
+    return [file for file in needed if not file.is_file()]
 
 
 def _files_of(job: Job, settings: Settings) -> list[Path]:
@@ -106,12 +126,24 @@ def _files_of(job: Job, settings: Settings) -> list[Path]:
     out = job.outputs
     fields = {out.warp_nii, out.inverse_warp_nii}
     without = fields if settings.transform != "deformable" else set()
+    if job.parts:  # what a search leaves, and a composition does not
+        without = fields | {out.affine_txt, out.jacobian_nii, out.jacobian_json}
+        without |= {out.logjacobian_nii, out.logjacobian_json}
     page = {out.report_html}  # the page is the subject's, not the pair's
     descs = [label_map.desc for label_map in job.pair.moving_dseg]
     tables = {
         out.carried_tsv(label_map.desc) for label_map in job.pair.moving_dseg if label_map.lookup is None
     }
-    return [path for path in out.paths(descs) if path not in without | page | tables]
+    asked = [path for path in out.paths(descs, job.pair.moving_extras) if path not in without | page | tables]
+    return [*asked, *_velocity_of(job, settings)]
+
+
+def _velocity_of(job: Job, settings: Settings) -> list[Path]:
+    """Velocity fields, where they are asked for and there are any."""
+    if job.parts or not settings.write_velocity or settings.transform != "deformable":
+        return []
+    parts = settings.registration.velocity.time_parts
+    return [job.outputs.velocity_nii(part, parts) for part in range(1, parts + 1)]
 
 
 def report_data(job: Job) -> Path:

@@ -1,7 +1,7 @@
 """Open a BIDS data set, list its participants, find a participant's images.
 
 Participants are listed from the names of the folders, so that a run on one of many thousand
-participants starts at once; see :mod:`bids_nodereg.bids.index` for how one is indexed.
+participants starts at once; see :mod:`bids_nodereg.bids.index` for how they are indexed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,9 +22,11 @@ from bids_nodereg.bids.derivative_inputs import (
 )
 from bids_nodereg.bids.filters import Filters
 from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile, contrast_problem
-from bids_nodereg.bids.index import database_layout, find_images, participant_layout
+from bids_nodereg.bids.index import database_layout, find_images, layout_of
 from bids_nodereg.bids.labels import expand_labels
 from bids_nodereg.bids.names import natural_key
+from bids_nodereg.bids.scans import read_timeline
+from bids_nodereg.bids.sessions import Timeline
 from bids_nodereg.errors import (
     InvalidDatasetError,
     MissingInputError,
@@ -32,10 +35,14 @@ from bids_nodereg.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bids_nodereg.bids.filters import Query
+    from bids_nodereg.bids.index import Layout
+
+BATCH = 500
+"""Participants of one index: large enough to be quick, small enough for its memory."""
 
 DESCRIPTION = "dataset_description.json"
 
@@ -55,10 +62,14 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Selection:
-    """The images of one participant that may pair up, and the anatomical files that were left out."""
+    """The images of one participant that may pair up, and the anatomical files that were left out.
+
+    ``timeline`` tells when the sessions of the images were.
+    """
 
     images: tuple[Image, ...]
     left_out: tuple[LeftOut, ...]
+    timeline: Timeline = field(default_factory=Timeline)
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Dataset:
     derivatives
         ``(name, absolute path)`` of the derivative data sets to look in, first one preferred.
     database_dir
-        Folder of a pybids database of the whole data set, or None to index each participant alone.
+        Folder of a pybids database of the whole data set, or None to look into the folders.
     """
 
     root: Path
@@ -125,51 +136,91 @@ class Dataset:
         return self.select(subject, sessions, filters).images
 
     def select(self, subject: str, sessions: Sequence[str] = (), filters: Filters | None = None) -> Selection:
-        """Find the weighted anatomical images of one participant; nothing else is indexed.
+        """Find the weighted anatomical images of one participant; see :meth:`select_each`."""
+        ((_, selection),) = self.select_each([subject], sessions, filters)
+        return selection
+
+    def select_each(
+        self, subjects: Sequence[str], sessions: Sequence[str] = (), filters: Filters | None = None
+    ) -> Iterator[tuple[str, Selection]]:
+        """Find the weighted anatomical images of each participant, in the order given.
 
         Phase, real and imaginary parts are left out unless a filter asks for them; so are
         quantitative maps, slabs and derivatives. A broken link stays in, with its ``problem``.
 
         Parameters
         ----------
-        subject
-            Label without ``sub-``.
+        subjects
+            Labels without ``sub-``.
         sessions
-            Session labels to keep, with or without ``ses-``, or files of labels; empty for all.
+            Session labels to keep, with or without ``ses-``, or files of labels; empty for all. An image
+            without a session stays, as the BIDS execution specification has it.
         filters
             What :func:`bids_nodereg.bids.filters.read_filters` gave.
         """
         queries = (filters or Filters()).queries
-        everything, chosen = self._find(subject, queries)
+        for first in range(0, len(subjects), BATCH):
+            batch = subjects[first : first + BATCH]
+            everything, chosen = self._find(batch, queries)
+            for subject in batch:
+                found = everything.get(subject, [])
+                yield subject, self._selection(subject, found, chosen, sessions, queries)
+
+    def _selection(
+        self,
+        subject: str,
+        everything: Sequence[Image],
+        chosen: set[Image],
+        sessions: Sequence[str],
+        queries: Mapping[str, Query],
+    ) -> Selection:
+        """Tell the images of a participant that may pair up from those that are left out, with reasons."""
+        names = {image.relative for image in everything if image in chosen}
         wanted = set(expand_labels(sessions, "ses", [image.session or "" for image in everything]))
         left_out: dict[str, str] = {}
         kept = []
         for image in everything:
             reason = _reason_left_out(image, queries) if image not in chosen else ""
-            if sessions and image.session not in wanted:
+            if sessions and image.session is not None and image.session not in wanted:
                 reason = f"session {image.session} was not asked for"
-            elif not reason and f"{image.relative}.gz" in {each.relative for each in chosen}:
+            elif not reason and f"{image.relative}.gz" in names:
                 reason = "the same image is there as .nii.gz"
             if reason:
                 left_out[image.relative] = reason
             else:
                 kept.append(image)
-        return Selection(tuple(kept), tuple(LeftOut(name, reason) for name, reason in left_out.items()))
+        return Selection(
+            tuple(kept),
+            tuple(LeftOut(name, reason) for name, reason in left_out.items()),
+            self._timeline(subject, kept),
+        )
 
-    def _find(self, subject: str, queries: Mapping[str, Query]) -> tuple[list[Image], set[Image]]:
-        """All anatomical images of a participant in natural order, and those that the queries choose."""
-        if self.database_dir is None:
-            layout = participant_layout(self.root, subject)
-        else:
-            layout = database_layout(self.root, self.database_dir)
-        found = set(find_images(layout, self.root, subject, {"datatype": "anat"}))
+    def _timeline(self, subject: str, images: Sequence[Image]) -> Timeline:
+        """When the sessions were; not asked where there is only one."""
+        sessions = sorted({image.session or "" for image in images}, key=natural_key)
+        return read_timeline(self.root, subject, sessions) if len(sessions) > 1 else Timeline()
+
+    @cached_property
+    def _database(self) -> Layout | None:
+        """The pybids database, opened once; None without one."""
+        return database_layout(self.root, self.database_dir) if self.database_dir else None
+
+    def _find(
+        self, subjects: Sequence[str], queries: Mapping[str, Query]
+    ) -> tuple[dict[str, list[Image]], set[Image]]:
+        """All anatomical images of each participant in natural order, and those that the queries choose."""
+        layout = self._database or layout_of(self.root, subjects)
+        found = find_images(layout, self.root, subjects, {"datatype": "anat"})
         chosen: set[Image] = set()
         for suffix in CONTRASTS:
             own = queries.get(suffix, {})
             query: Query = {"datatype": "anat", "suffix": suffix, "part": ["mag", None], **own}
-            images = find_images(layout, self.root, subject, query)
-            chosen |= {image for image in images if {"space", "desc"} & own.keys() or not _is_derived(image)}
-        return sorted(found | chosen, key=lambda image: natural_key(image.relative)), chosen
+            takes_derived = bool({"space", "desc"} & own.keys())
+            for images in find_images(layout, self.root, subjects, query).values():
+                chosen |= {image for image in images if takes_derived or not _is_derived(image)}
+        for images in found.values():
+            images.sort(key=lambda image: natural_key(image.relative))
+        return found, chosen
 
     def brain_mask(self, image: Image) -> Path | None:
         """Brain mask of the image from the derivative data sets, or None."""

@@ -7,8 +7,9 @@ A file of a derivative data set belongs to an image of the same subject and sess
 
 and, in case 2, when the entities of the acquisition (``acq``, ``ce``, ``rec``, ``run``, ...) agree.
 A file that lacks some of them still belongs when the session has one image of that contrast only.
-Files in a standard space never match. A lesion mask may also lie in the raw data set, and may have its
-contrast as a word inside its name (``sub-01_T1w_label-lesion_roi``), as users of fMRIPrep name it.
+An image without ``space-`` belongs to the image of its own contrast. Files in a standard space never
+match. A lesion mask may also lie in the raw data set, and may have its contrast as a word inside its name
+(``sub-01_T1w_label-lesion_roi``), as users of fMRIPrep name it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from __future__ import annotations
 import json
 import os
 import re
+from itertools import chain, combinations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile
-from bids_nodereg.bids.names import IMAGE_EXTENSIONS, FileName, clean_label, natural_key, parse_name
+from bids_nodereg.bids.names import (
+    IMAGE_EXTENSIONS,
+    FileName,
+    build_name,
+    clean_label,
+    natural_key,
+    parse_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,10 +90,15 @@ def find_truth(derivatives: Sequence[Derivative], fixed: Image, moving: Image) -
     return None
 
 
-def _files_of(root: Path, image: Image, suffix: str) -> Iterator[tuple[Path, FileName]]:
+def files_of(root: Path, image: Image) -> Iterator[tuple[Path, FileName]]:
+    """All NIfTI files below a data set's root that belong to the image, in natural order."""
     for path, name in _scan(root, image):
-        if name.suffix == suffix and name.extension in IMAGE_EXTENSIONS and _belongs(path, name, image):
+        if _is_image(name) and _belongs(path, name, image):
             yield path, name
+
+
+def _files_of(root: Path, image: Image, suffix: str) -> Iterator[tuple[Path, FileName]]:
+    return ((path, name) for path, name in files_of(root, image) if name.suffix == suffix)
 
 
 def _is_lesion(name: FileName) -> bool:
@@ -118,7 +132,8 @@ def _belongs(path: Path, name: FileName, image: Image) -> bool:
     own_space = image.entity("space")
     if own_space is not None:
         return name.get("space") == own_space
-    return (name.get("space") or WITHOUT_SPACE) == image.suffix and _acquisition_agrees(name, image)
+    without = name.suffix if name.suffix in CONTRASTS else WITHOUT_SPACE
+    return (name.get("space") or without) == image.suffix and _acquisition_agrees(name, image)
 
 
 def _raw_reference(path: Path, image: Image) -> str | None:
@@ -162,13 +177,13 @@ def _unique_label(name: FileName, dataset: str, taken: Sequence[str]) -> str:
 
 
 def _lookup_table(root: Path, path: Path, name: FileName) -> Path | None:
-    """TSV of label names beside the file or, by inheritance, at the data set's root."""
+    """TSV of label names beside the file or, by inheritance, at the data set's root.
+
+    Names that a table at the root may have are tried, the most specific first: listing the root for
+    every label map would take a time that grows with the square of the number of participants.
+    """
+    sizes = range(len(name.entities), -1, -1)
+    chosen = (entities for size in sizes for entities in combinations(name.entities, size))
+    inherited = (root / build_name(entities, "dseg", ".tsv") for entities in chosen)
     beside = path.with_name(path.name.partition(".")[0] + ".tsv")
-    tables = [table for table in root.glob("*dseg.tsv") if _applies(table, name)]
-    most_specific_first = sorted(tables, key=lambda table: (-len(table.name), table.name))
-    return next((table for table in [beside, *most_specific_first] if table.is_file()), None)
-
-
-def _applies(table: Path, name: FileName) -> bool:
-    parsed = parse_name(table.name)
-    return table.name == "dseg.tsv" if parsed is None else set(parsed.entities) <= set(name.entities)
+    return next((table for table in chain([beside], inherited) if table.is_file()), None)

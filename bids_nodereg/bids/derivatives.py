@@ -5,6 +5,8 @@ participants lies with the moving one), and ``from-``/``to-``/``space-`` say wha
 A label is the contrast alone, ``to-T1w``, as long as that is unambiguous:
 
 - a fixed image of another participant or session always says so: ``to-sub02T1w``, ``to-ses1T1w``;
+- a template has the name of its space, ``to-MNI152NLin2009cAsym``, as fMRIPrep and its ``--derivatives``
+  write and read it; images on a certain resolution of it add ``res-``;
 - names that would clash within the run get the fixed image's other entities, ``to-T1wrun2``, and
   where the contrast of both is the same, the moving one's too: ``from-T1wcegad_to-T1w``;
 - what still clashes gets a digest of the paths of both images.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from bids_nodereg.bids.names import Entity, build_name, clean_label
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from bids_nodereg.bids.extras import Extra
     from bids_nodereg.bids.image import Image
     from bids_nodereg.bids.pairs import Pair
+    from bids_nodereg.bids.templates import Template
 
 # How much a label says. Each level is tried where the one before leaves a clash.
 _LEVELS = _SHORT, _ENTITIES, _DIGEST = 0, 1, 2
@@ -54,6 +58,11 @@ class Outputs:
         Contrast of the moving image.
     from_label, to_label
         Labels of the moving and of the fixed image.
+    resolutions
+        Labels of ``res-`` of the images in the fixed space; an empty one leaves it out. The images are
+        written once for each, and the paths here are those of the first (:meth:`at`).
+    to_template
+        Whether the fixed image is that of a template.
     """
 
     out_dir: Path
@@ -62,6 +71,12 @@ class Outputs:
     moving_suffix: str
     from_label: str
     to_label: str
+    resolutions: tuple[str, ...] = ("",)
+    to_template: bool = False
+
+    def at(self, resolution: str) -> Outputs:
+        """Give the same outputs with the images in the fixed space at one resolution."""
+        return replace(self, resolutions=(resolution,))
 
     @property
     def name(self) -> str:
@@ -90,8 +105,12 @@ class Outputs:
 
     @property
     def affine_txt(self) -> Path:
-        """Affine part of the forward transform, ITK text."""
-        return self._xfm(".txt", "affine")
+        """Affine part of the forward transform, ITK text.
+
+        On the way to a template it ends in ``.tfm``, which ITK programs read alike: fMRIPrep takes
+        every ``.txt`` and ``.h5`` between two spaces for a whole transform, and one is all it can use.
+        """
+        return self._xfm(".tfm" if self.to_template else ".txt", "affine")
 
     @property
     def warp_nii(self) -> Path:
@@ -112,6 +131,24 @@ class Outputs:
     def jacobian_json(self) -> Path:
         """Sidecar of the Jacobian determinant."""
         return self._xfm(".json", "jacobian")
+
+    @property
+    def logjacobian_nii(self) -> Path:
+        """Natural logarithm of the Jacobian determinant."""
+        return self._xfm(".nii.gz", "logjacobian")
+
+    @property
+    def logjacobian_json(self) -> Path:
+        """Sidecar of the logarithm."""
+        return self._xfm(".json", "logjacobian")
+
+    def velocity_nii(self, part: int = 1, parts: int = 1) -> Path:
+        """Velocity field, or the one of a part of the time, from 1 on."""
+        return self._xfm(".nii.gz", velocity_desc(part, parts))
+
+    def velocity_json(self, part: int = 1, parts: int = 1) -> Path:
+        """Sidecar of a velocity field."""
+        return self._xfm(".json", velocity_desc(part, parts))
 
     @property
     def warped_nii(self) -> Path:
@@ -154,18 +191,46 @@ class Outputs:
         """Names of the labels of a carried label map."""
         return self._in_fixed_space(self.carried_desc(desc), "dseg", ".tsv")
 
+    def extra_desc(self, extra: Extra) -> str:
+        """``desc-`` label of a carried file: says from which contrast, where the suffix does not."""
+        says_it = extra.suffix == self.moving_suffix and extra.desc not in {"", "nodereg"}
+        return clean_label(extra.desc) if says_it else self.carried_desc(extra.desc)
+
+    def extra_nii(self, extra: Extra) -> Path:
+        """Another file of the moving image, on the fixed grid."""
+        return self._in_fixed_space(self.extra_desc(extra), extra.suffix, ".nii.gz", extra.entities)
+
+    def extra_json(self, extra: Extra) -> Path:
+        """Sidecar of such a file."""
+        return self._in_fixed_space(self.extra_desc(extra), extra.suffix, ".json", extra.entities)
+
     def uri(self, path: Path) -> str:
         """BIDS URI of an output, ``bids::sub-01/...``."""
         return f"bids::{path.relative_to(self.out_dir).as_posix()}"
 
-    def paths(self, descs: Sequence[str] = ()) -> tuple[Path, ...]:
-        """All files of this pair alone, those of the label maps ``descs`` included."""
+    def paths(self, descs: Sequence[str] = (), extras: Sequence[Extra] = ()) -> tuple[Path, ...]:
+        """All files of this pair alone at every resolution, those of what is carried along included.
+
+        Parameters
+        ----------
+        descs
+            Label maps of the moving image.
+        extras
+            Its other files.
+        """
+        first = self._paths(descs, extras)  # a name in it twice is a clash that must be seen
+        others = (path for res in self.resolutions[1:] for path in self.at(res)._paths(descs, extras))
+        return (*first, *(path for path in others if path not in first))
+
+    def _paths(self, descs: Sequence[str], extras: Sequence[Extra]) -> tuple[Path, ...]:
         carried = [
             path(desc) for desc in descs for path in (self.carried_nii, self.carried_json, self.carried_tsv)
         ]
+        carried += [path(extra) for extra in extras for path in (self.extra_nii, self.extra_json)]
         return (
             *(self.forward_h5, self.forward_json, self.inverse_h5, self.inverse_json),
             *(self.affine_txt, self.warp_nii, self.inverse_warp_nii),
+            *(self.logjacobian_nii, self.logjacobian_json),
             *(self.jacobian_nii, self.jacobian_json, self.warped_nii, self.warped_json, self.qc_json),
             *carried,
         )
@@ -179,9 +244,15 @@ class Outputs:
         described = (*entities, ("desc", desc)) if desc else entities
         return self.folder / build_name(described, "xfm", extension)
 
-    def _in_fixed_space(self, desc: str, suffix: str, extension: str) -> Path:
-        entities = (*self.lead, ("space", self.to_label), ("desc", desc))
+    def _in_fixed_space(self, desc: str, suffix: str, extension: str, more: Sequence[Entity] = ()) -> Path:
+        res = (("res", self.resolutions[0]),) if self.resolutions[0] else ()
+        entities = (*self.lead, ("space", self.to_label), *res, *more, ("desc", desc))
         return self.folder / build_name(entities, suffix, extension)
+
+
+def velocity_desc(part: int, parts: int) -> str:
+    """``desc-`` label of a velocity field; a part of the time has its number in it."""
+    return "velocity" if parts == 1 else f"velocity{part}of{parts}"
 
 
 def _free(_pair: Pair, _outputs: Outputs) -> Owner:
@@ -217,11 +288,12 @@ def _outputs_of_group(
 ) -> dict[tuple[Path, Path], Outputs]:
     """Name pairs that share the moving image's entities, saying more wherever names clash."""
     choices = {_key(pair): _choices(pair, out_dir, find_owner) for pair in group}
-    descs = {_key(pair): [each.desc for each in pair.moving_dseg] for pair in group}
+    carried = {_key(pair): ([each.desc for each in pair.moving_dseg], pair.moving_extras) for pair in group}
     while True:
         # a file system may not tell upper from lower case, so names must differ in more than that
         paths = {
-            key: [str(path).casefold() for path in left[0].paths(descs[key])] for key, left in choices.items()
+            key: [str(path).casefold() for path in left[0].paths(*carried[key])]
+            for key, left in choices.items()
         }
         uses = Counter(path for files in paths.values() for path in files)
         clashing = [key for key, files in paths.items() if any(uses[path] > 1 for path in files)]
@@ -241,6 +313,8 @@ def _choices(pair: Pair, out_dir: Path, find_owner: FindOwner) -> list[Outputs]:
 
 
 def _outputs(pair: Pair, level: int, out_dir: Path) -> Outputs:
+    if pair.template is not None:
+        return _of_template(pair, pair.template, level, out_dir)
     fixed, moving = pair.fixed, pair.moving
     session = () if moving.session is None else (f"ses-{moving.session}",)
     return Outputs(
@@ -251,6 +325,20 @@ def _outputs(pair: Pair, level: int, out_dir: Path) -> Outputs:
         from_label=_from_label(fixed, moving, level),
         to_label=_to_label(fixed, moving, level),
     )
+
+
+def _of_template(pair: Pair, template: Template, level: int, out_dir: Path) -> Outputs:
+    """Names of a pair with a template: its space and nothing else says what the fixed image is.
+
+    An image that goes through another one of its own contrast says more than the contrast, so that
+    ``from-T1w`` is the reference alone, which is what fMRIPrep takes it for.
+    """
+    outputs = _outputs(replace(pair, template=None), _SHORT, out_dir)
+    if pair.via is not None and pair.via.suffix == pair.moving.suffix:
+        outputs = replace(outputs, from_label=clean_label(pair.moving.suffix) + _entity_text(pair.moving))
+    label = template.space + (_digest(pair.fixed, pair.moving) if level >= _DIGEST else "")
+    resolutions = tuple(grid.res for grid in template.grids)
+    return replace(outputs, to_label=label, resolutions=resolutions, to_template=True)
 
 
 def _to_label(fixed: Image, moving: Image, level: int) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+
 Value = str | int | None
 Query = dict[str, Value | list[Value]]
 

@@ -23,6 +23,9 @@ CONTRASTS: dict[str, str] = {
     "T2starw": "T2*-weighted: distorted near air, so the last choice of reference",
 }
 
+T1_WEIGHTED = frozenset({"T1w", "UNIT1"})
+"""Contrasts that serve as the reference equally well."""
+
 # Anatomical suffixes that stay out, each with the reason that a user is given.
 NOT_PAIRED: dict[str, str] = {
     "inplaneT1": "a thin slab in the plane of the functional images, not a T1w",

@@ -1,37 +1,54 @@
-"""The only door to pybids: index one participant (or open a database) and query it.
+"""The only door to pybids: index participants (or open a database) and query them.
 
-pybids needs seconds for a thousand participants, and about a second to be imported; so only the
-participant that is worked on is indexed, and the import waits for the first query. Metadata are
-not indexed: the pairing goes by names, and a sidecar that is broken must not stop it.
+pybids takes a second to be imported, so that waits for the first query. One index serves many
+participants, because making one and asking it costs more than the files in it: an index for each of a
+thousand participants takes minutes, one for all of them seconds (docs/decisions/0006-one-index-for-many.md).
+Metadata are not indexed: the pairing goes by names, and a sidecar that is broken must not stop it.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.bids.image import Image, image_from_name
-from bids_nodereg.errors import OutputError, UsageError
+from bids_nodereg.errors import MissingInputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bids_nodereg.bids.filters import Query
 
 DATABASE_FILE = "layout_index.sqlite"  # the name is pybids' own
+MOST_NAMED = 50
+"""Participants that a query names one by one; beyond, it asks for everyone and the rest is dropped."""
+
 _NOT_RAW = r"^/(code|models|sourcedata|stimuli|derivatives)(/|$)"
 _NOT_ANAT = r"/(beh|dwi|eeg|fmap|func|ieeg|meg|micr|motion|mrs|nirs|perf|pet)(/|$)"
 
 Layout = Any  # pybids carries no types
 
 
-def participant_layout(root: Path, subject: str) -> Layout:
-    """Pybids layout that holds the anatomical files of one participant only."""
+def layout_of(root: Path, subjects: Sequence[str]) -> Layout:
+    """Pybids layout that holds the anatomical files of these participants only.
+
+    Raises
+    ------
+    MissingInputError
+        If a folder cannot be listed.
+    """
     # pybids matches the pattern against folders and files; the word boundary serves both
-    others = rf"sub-(?!({re.escape(subject)})(\b|_))"
-    return _index(root, (_NOT_RAW, _NOT_ANAT, others), database_dir=None)
+    others = rf"sub-(?!({'|'.join(map(re.escape, subjects))})(\b|_))"
+    try:
+        return _index(root, (_NOT_RAW, _NOT_ANAT, others), database_dir=None)
+    except OSError as error:
+        msg = (
+            f"{error.filename or root}: cannot be listed ({error.strerror or error}). Check the permissions."
+        )
+        raise MissingInputError(msg) from error
 
 
 def database_layout(root: Path, database_dir: Path) -> Layout:
@@ -63,8 +80,12 @@ def database_layout(root: Path, database_dir: Path) -> Layout:
     return layout
 
 
-def find_images(layout: Layout, root: Path, subject: str, query: Query) -> list[Image]:
-    """Image files of one participant that fit a query; None is "has no", ``"*"`` is "has some"."""
+def find_images(layout: Layout, root: Path, subjects: Sequence[str], query: Query) -> dict[str, list[Image]]:
+    """Image files of the participants that fit a query, by participant.
+
+    A value is None for "has no such entity" and ``"*"`` for "has one, whatever it is", as in fMRIPrep's
+    filter files.
+    """
     from bids.layout import Query as Special
 
     special: dict[object, object] = {None: Special.NONE, "*": Special.ANY}
@@ -72,17 +93,25 @@ def find_images(layout: Layout, root: Path, subject: str, query: Query) -> list[
     for entity, value in query.items():
         values = [special.get(each, each) for each in (value if isinstance(value, list) else [value])]
         arguments[entity] = values if isinstance(value, list) else values[0]
+    if len(subjects) <= MOST_NAMED:
+        arguments["subject"] = list(subjects)
     # scope "self": never the derivatives that a database may have attached;
     # "allow": an entity that the index does not know is one that no file has
-    files = layout.get(subject=subject, scope="self", invalid_filters="allow", **arguments)
-    paths = [Path(file.path) for file in files]
-    # a database may know the root by another spelling (a link), so paths are told from its root
-    found = (_image(root, path.relative_to(layout.root)) for path in paths)
-    return [image for image in found if image is not None and image.subject == subject]
+    names = layout.get(scope="self", invalid_filters="allow", return_type="filename", **arguments)
+    return _by_participant(root, (Path(name).relative_to(layout.root) for name in names), set(subjects))
 
 
-def _image(root: Path, relative: Path) -> Image | None:
-    return image_from_name(root / relative, relative.as_posix())
+def _by_participant(root: Path, names: Iterable[Path], subjects: set[str]) -> dict[str, list[Image]]:
+    """Records of the images of some participants, by paths relative to the root.
+
+    A database may know the root by another spelling (a link), so the paths are put onto the root given.
+    """
+    found: dict[str, list[Image]] = defaultdict(list)
+    for name in names:
+        image = image_from_name(root / name, name.as_posix())
+        if image is not None and image.subject in subjects:
+            found[image.subject].append(image)
+    return found
 
 
 def _index(root: Path, ignore: Sequence[str], database_dir: Path | None) -> Layout:

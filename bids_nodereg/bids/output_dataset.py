@@ -33,6 +33,8 @@ DESCRIPTIONS: dict[str, str] = {
     "warp": "Displacement part of the transform on the fixed image's side, ITK field in mm",
     "inversewarp": "Displacement part of the inverse transform, ITK field in mm",
     "jacobian": "Determinant of the spatial derivative of the transform",
+    "logjacobian": "Natural logarithm of the determinant of the spatial derivative of the transform",
+    "brain": "Brain mask that was found in an image of the data set",
 }
 
 
@@ -91,6 +93,7 @@ def write_dataset_files(
     *,
     version: str,
     descriptions: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> None:
     """Write the files at the root of the output data set, or bring those that are there up to date.
 
@@ -105,6 +108,8 @@ def write_dataset_files(
         Root of the output data set; made when missing.
     descriptions
         More ``desc-`` labels and what they mean, such as those of carried label maps.
+    links
+        More data sets that BIDS URIs name, such as those of templates, and where they are.
 
     Raises
     ------
@@ -113,11 +118,14 @@ def write_dataset_files(
     """
     check_output_folder(out_dir)
     with locked(out_dir):
-        _bring_up_to_date(dataset, out_dir, version, descriptions or {})
+        _bring_up_to_date(dataset, out_dir, version, descriptions or {}, links or {})
 
 
-def _bring_up_to_date(dataset: Dataset, out_dir: Path, version: str, descriptions: Mapping[str, str]) -> None:
+def _bring_up_to_date(
+    dataset: Dataset, out_dir: Path, version: str, descriptions: Mapping[str, str], more: Mapping[str, str]
+) -> None:
     description = dataset_description(dataset, out_dir, version=version)
+    description["DatasetLinks"] |= more
     earlier = check_output_folder(out_dir)
     links = earlier.get("DatasetLinks")
     if isinstance(links, dict):

@@ -17,12 +17,19 @@ derivative data set; `dataset_description.json` tells from which data and with w
 |---|---|
 | `*_from-A_to-B_mode-image_xfm.h5` | ITK composite transform: resamples image A onto the grid of B |
 | `*_from-A_to-B_mode-image_xfm.json` | how it was made: sources, settings, software, times |
-| `*_desc-affine_xfm.txt`, `*_desc-warp_xfm.nii.gz`, `*_desc-inversewarp_xfm.nii.gz` | its parts |
+| `*_desc-affine_xfm.txt` (to a template `.tfm`) | its affine part |
+| `*_desc-warp_xfm.nii.gz`, `*_desc-inversewarp_xfm.nii.gz` | its displacements, and those of the inverse |
 | `*_desc-jacobian_xfm.nii.gz` | Jacobian determinant: a scalar map, not a transform |
+| `*_desc-logjacobian_xfm.nii.gz` | its natural logarithm, for statistics |
+| `*_desc-velocity*_xfm.nii.gz` | velocity field whose flow is `desc-warp`, where it was asked for |
 | `*_space-B_desc-nodereg_*.nii.gz` | image A on the grid of B, interpolated once from the original |
 | `*_space-B_desc-*from*_dseg.nii.gz` | label maps of image A on the grid of B |
+| `*_space-B_desc-*from*_mask.nii.gz`, `*_probseg.nii.gz` | masks and tissue maps of image A, likewise |
+| `*_space-B_desc-*` with other ends | more files of image A that were asked for with `--apply-to` |
+| `*_desc-brain_mask.nii.gz` | brain that was found in an image of the data set; without `space-` in the T1w |
 | `*_qc.json` | quality measures with units, thresholds and a verdict |
 | `sub-*.html` | report of a participant |
+| `sub-*/figures/*_viewer.html` | a pair to scroll through, with `--interactive-report` |
 | `group_registration.*` | quality measures of all participants |
 
 The entities before `from-` are those of image A. `to-T1wrun2`, `to-ses1T1w`, `to-sub02T1w` say which

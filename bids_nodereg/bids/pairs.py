@@ -1,19 +1,22 @@
 """Which image is registered onto which: the rules, as pure functions of the images of one participant.
 
-The policy, the same in every rule:
+The policy of :func:`within_session` and all that build on it (docs/pairs.md tells it to users):
 
 - **One reference a session.** The fixed image is of the first contrast of ``CONTRASTS`` that the
   session has (T1w first), or of ``fixed_suffix``. Among several of it the choice is made anew for
   each moving image: one without contrast agent, then the one that shares most of ``task``, ``acq``,
   ``ce``, ``rec``, ... with the moving image (both lacking it counts as shared), then the first in
   natural order (``run-2`` before ``run-10``).
+- **The same session first, then the nearest in time.** A session without an image of the contrast that
+  the participant's references are of (T1w and UNIT1 count as one) borrows the reference of the nearest
+  session that has one, unless ``within`` is ``session``. The time is that of ``scans.tsv``, else of
+  ``sessions.tsv``, else the order of the labels.
 - **Every other contrast moves**, and an image after contrast agent (``ce-``) is another contrast
   than the same without. Images of one suffix that differ in more than the run or echo are
   different images and each is taken; of several runs or echoes of the same the first is taken.
 - **Images of the reference's own contrast stay**, other than those with contrast agent.
 - ``all_pairs`` lifts the last two restraints: every image of the session moves onto the reference.
-- Nothing crosses a session, but for ``longitudinal``; nothing crosses a participant, but for a pairs
-  file.
+- Nothing crosses a participant, but for a pairs file.
 
 Every choice that is made, and every one that is not, is a :class:`Candidate` with its reason.
 """
@@ -21,21 +24,32 @@ Every choice that is made, and every one that is not, is a :class:`Candidate` wi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
-from bids_nodereg.bids.image import CONTRASTS, Image
+from bids_nodereg.bids.image import Image
 from bids_nodereg.bids.names import natural_key
+from bids_nodereg.bids.reference import (
+    choose_fixed,
+    other_home,
+    reference_suffix,
+    usable,
+    variant,
+)
+from bids_nodereg.bids.sessions import Timeline, by_participant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from bids_nodereg.bids.dataset import Dataset
+    from bids_nodereg.bids.extras import Extra
     from bids_nodereg.bids.image import LabelMap, SideFile
+    from bids_nodereg.bids.templates import Template
 
-_REPEATS = {"run", "echo"}  # entities that tell repetitions of the same image
+Within = Literal["session", "subject"]
+ACROSS_SESSIONS = "across-sessions"
+"""What a pair of :func:`within_session` is called that borrows the reference of another session."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,13 @@ class Pair:
         Lesion masks, 1 in the lesion: what is in one is not compared.
     stiffness
         Relative weight of smoothness at each place, in the world of the fixed image.
+    moving_extras
+        More files of the moving image, to be carried along.
+    template
+        The template that the fixed image is of; None for an image of a participant.
+    via
+        The image that the moving one is registered onto first; the map onto the template is then
+        composed of two, and not searched. None where it is searched.
     """
 
     rule: str
@@ -68,6 +89,9 @@ class Pair:
     fixed_lesion: SideFile | None = None
     moving_lesion: SideFile | None = None
     stiffness: SideFile | None = None
+    template: Template | None = None
+    via: Image | None = None
+    moving_extras: tuple[Extra, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,48 +130,36 @@ class RuleOptions:
         Contrasts of the moving images; empty for all.
     all_pairs
         Also register repetitions, and images of the reference's own contrast.
+    within
+        ``session``: a session without a reference does not borrow that of another one.
+    longitudinal_base
+        Label of the session that the others go onto; None for the first in time.
+    timeline
+        When the sessions of the participant were.
+    templates
+        What the rule ``to-template`` brings images to.
     """
 
     fixed_suffix: str | None = None
     moving_suffixes: tuple[str, ...] = ()
     all_pairs: bool = False
+    within: Within = "subject"
+    longitudinal_base: str | None = None
+    timeline: Timeline = field(default_factory=Timeline)
+    templates: tuple[Template, ...] = ()
 
 
 Rule = Callable[[Sequence[Image], RuleOptions], list[Candidate]]
 
 
 def within_session(images: Sequence[Image], options: RuleOptions) -> list[Candidate]:
-    """Pair every other contrast of a session with the session's reference."""
-    rule = "within-session"
-    candidates = []
-    for session in _sessions(images):
-        suffix, lack = _reference_suffix(session, options)
-        references = [image for image in session if image.suffix == suffix and not image.problem]
-        anchor = choose_fixed(references) if references else None
-        for moving in session:
-            if anchor is None:
-                candidates.append(Candidate(rule, None, moving, lack))
-                continue
-            fixed = _fixed_for(moving, anchor, references)
-            reason = _reason_against(moving, anchor, session, options)
-            if reason:
-                candidates.append(Candidate(rule, None if moving == fixed else fixed, moving, reason))
-            else:
-                candidates.append(_take(rule, fixed, moving, _why_onto(fixed, references, moving)))
-    return candidates
-
-
-def longitudinal(images: Sequence[Image], options: RuleOptions) -> list[Candidate]:
-    """Pair each later session's reference with the first session's, of the same contrast."""
-    sessions = [session for session in _sessions(images) if session[0].session is not None]
-    participants = groupby(sessions, key=lambda session: session[0].subject)
-    return [candidate for _, own in participants for candidate in _longitudinal(list(own), options)]
-
-
-RULES: dict[str, Rule] = {
-    "within-session": within_session,
-    "longitudinal": longitudinal,
-}
+    """Pair every other contrast of a session with the session's reference, or with one it borrows."""
+    return [
+        candidate
+        for sessions in by_participant(images)
+        for session in sessions
+        for candidate in _onto_reference(session, sessions, options)
+    ]
 
 
 def pairs_of(candidates: Iterable[Candidate]) -> tuple[Pair, ...]:
@@ -181,34 +193,29 @@ def without_lesion_masks(pair: Pair) -> Pair:
     return replace(pair, fixed_lesion=None, moving_lesion=None)
 
 
-def choose_fixed(images: Sequence[Image], moving: Image | None = None) -> Image:
-    """Choose the image to register onto: no contrast agent, most entities shared, first in order."""
-
-    def rank(image: Image) -> tuple[bool, int, object]:
-        differing = 0 if moving is None else len(_variant(image) ^ _variant(moving))
-        return (image.entity("ceagent") is not None, differing, natural_key(image.relative))
-
-    return min(images, key=rank)
-
-
-def _longitudinal(sessions: Sequence[list[Image]], options: RuleOptions) -> list[Candidate]:
-    rule = "longitudinal"
-    suffix, lack = _reference_suffix(sessions[0], options)
-    fixed = _first_usable(sessions[0], suffix)
-    if fixed is None:
-        return [Candidate(rule, None, sessions[0][0], f"the first session has no reference: {lack}")]
-    if len(sessions) == 1:
-        return [Candidate(rule, None, fixed, f"ses-{fixed.session} is the participant's only session")]
+def _onto_reference(
+    session: Sequence[Image], sessions: Sequence[Sequence[Image]], options: RuleOptions
+) -> list[Candidate]:
+    borrowed = None
+    if options.within == "subject":
+        borrowed = other_home(session, sessions, options.fixed_suffix, options.timeline)
+    home, words = borrowed or (session, "")
+    rule = ACROSS_SESSIONS if borrowed else "within-session"
+    suffix, lack = reference_suffix(home, options.fixed_suffix)
+    references = usable(home, {suffix})
+    if not references:
+        return [Candidate(rule, None, moving, lack) for moving in session]
+    anchor = choose_fixed(references)
     candidates = []
-    for session in sessions[1:]:
-        usable = [image for image in session if image.suffix == suffix and not image.problem]
-        if usable:
-            moving = choose_fixed(usable, fixed)
-            why = f"{suffix} of ses-{moving.session} onto that of the first session, ses-{fixed.session}"
-            candidates.append(_take(rule, fixed, moving, why + _among(moving, usable)))
+    for moving in session:
+        fixed = _fixed_for(moving, anchor, references)
+        reason = _reason_against(moving, anchor, session, options)
+        if reason:
+            candidates.append(Candidate(rule, None if moving == fixed else fixed, moving, reason))
         else:
-            why = f"ses-{session[0].session} has no usable {suffix} to go onto that of ses-{fixed.session}"
-            candidates.append(Candidate(rule, fixed, session[0], why))
+            onto = words or f"session's {fixed.suffix}"
+            why = f"{_contrast(moving)} onto the {onto}" + among(fixed, references)
+            candidates.append(take(rule, fixed, moving, why))
     return candidates
 
 
@@ -220,40 +227,9 @@ def _fixed_for(moving: Image, anchor: Image, references: Sequence[Image]) -> Ima
     return choose_fixed(plain, moving) if plain and moving.entity("ceagent") else anchor
 
 
-def _take(rule: str, fixed: Image, moving: Image, reason: str) -> Candidate:
+def take(rule: str, fixed: Image, moving: Image, reason: str) -> Candidate:
+    """Make a candidate that is taken, with its pair."""
     return Candidate(rule, fixed, moving, reason, Pair(rule, fixed, moving))
-
-
-def _sessions(images: Sequence[Image]) -> list[list[Image]]:
-    """Group the images by participant and session, in natural order."""
-
-    def session(image: Image) -> tuple[object, ...]:
-        return (natural_key(image.subject), image.session is not None, natural_key(image.session or ""))
-
-    ordered = sorted(images, key=lambda image: (*session(image), natural_key(image.relative)))
-    return [list(group) for _, group in groupby(ordered, key=session)]
-
-
-def _reference_suffix(session: Sequence[Image], options: RuleOptions) -> tuple[str, str]:
-    """Contrast of a session's reference, and what to say when there is no usable image of it."""
-    usable = {image.suffix for image in session if not image.problem}
-    order = [*CONTRASTS, *sorted(usable - CONTRASTS.keys())]
-    suffix = options.fixed_suffix or next((each for each in order if each in usable), session[0].suffix)
-    broken = [image for image in session if image.suffix == suffix and image.problem]
-    if broken:
-        return suffix, f"the reference {broken[0].path.name} cannot be used: {broken[0].problem}"
-    found = ", ".join(sorted(usable)) or "none"
-    return suffix, f"the session has no {suffix} to register onto (usable contrasts: {found})"
-
-
-def _first_usable(session: Sequence[Image], suffix: str) -> Image | None:
-    usable = [image for image in session if image.suffix == suffix and not image.problem]
-    return choose_fixed(usable) if usable else None
-
-
-def _variant(image: Image) -> set[tuple[str, str]]:
-    """Entities that make this another image than its neighbours, not another take of the same."""
-    return {entity for entity in image.entities if entity[0] not in _REPEATS}
 
 
 def _reason_against(moving: Image, anchor: Image, session: Sequence[Image], options: RuleOptions) -> str:
@@ -270,19 +246,19 @@ def _reason_against(moving: Image, anchor: Image, session: Sequence[Image], opti
         return f"of the reference's own contrast {anchor.suffix}: only all pairs would move it"
     takes = [image for image in session if image.suffix == moving.suffix and not image.problem]
     first = min(
-        (image for image in takes if _variant(image) == _variant(moving)),
+        (image for image in takes if variant(image) == variant(moving)),
         key=lambda image: natural_key(image.relative),
     )
     return "" if first == moving else f"another run or echo of {first.path.name}, which is taken"
 
 
-def _why_onto(fixed: Image, references: Sequence[Image], moving: Image) -> str:
+def _contrast(moving: Image) -> str:
     agent = moving.entity("ceagent")
-    contrast = f"{moving.suffix} with ce-{agent}" if agent else moving.suffix
-    return f"{contrast} onto the session's {fixed.suffix}" + _among(fixed, references)
+    return f"{moving.suffix} with ce-{agent}" if agent else moving.suffix
 
 
-def _among(chosen: Image, images: Sequence[Image]) -> str:
+def among(chosen: Image, images: Sequence[Image]) -> str:
+    """Why this one of several images, as the end of a reason; empty where there is no other."""
     if len(images) == 1:
         return ""
     policy = "no contrast agent, most entities shared, first in order"

@@ -1,7 +1,7 @@
 """Any number of affines and displacement fields as one map on world points.
 
-:class:`~bids_nodereg.imaging.maps.SpatialMap` is what this program makes: one affine and one field. What
-others make can be longer; it is only ever read (:mod:`bids_nodereg.imaging.chain_files`), to be measured.
+:class:`~bids_nodereg.imaging.maps.SpatialMap` is what a registration makes: one affine and one field. What
+is read from files (:mod:`bids_nodereg.imaging.chain_files`), or composed, can be longer.
 """
 
 from __future__ import annotations
@@ -52,6 +52,22 @@ class Chain:
             else:
                 points = apply_affine(part, points)
         return points
+
+    def jacobian(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Differentiate the map with respect to the world, ``(..., 3, 3)``, no unit, by the chain rule.
+
+        For the displacements see :meth:`DisplacementField.gradient_at`.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        total = np.broadcast_to(np.eye(3), (*points.shape[:-1], 3, 3))
+        for part in self.parts:
+            if isinstance(part, DisplacementField):
+                total = (np.eye(3) + part.gradient_at(points)) @ total
+                points = points + part.at(points)
+            else:
+                total = np.asarray(part, np.float64)[:3, :3] @ total
+                points = apply_affine(part, points)
+        return total
 
     @property
     def affine(self) -> NDArray[np.float64]:

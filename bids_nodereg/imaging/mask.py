@@ -51,7 +51,12 @@ def find_mask(
     else:
         foreground = _stands_out(np.abs(data - np.float32(background)))
         origin = f"all voxels that stand out from the constant background ({background:g})"
-    return _without_holes(_largest_piece(foreground)), f"{origin}, largest piece, holes filled"
+    return one_piece(foreground), f"{origin}, largest piece, holes filled"
+
+
+def one_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the largest piece of a mask that is connected through faces, and fill its holes."""
+    return _without_holes(_largest_piece(mask))
 
 
 def otsu_threshold(data: NDArray[np.float32]) -> float:

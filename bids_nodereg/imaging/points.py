@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bids_nodereg.errors import DataError, UsageError
+from bids_nodereg.files import write_text
 from bids_nodereg.imaging.transforms import FLIP
-from bids_nodereg.tables import read_table
+from bids_nodereg.tables import NOT_AVAILABLE, read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from bids_nodereg.imaging.chain import PointMap
+
 AXES = ("x", "y", "z")
+DELIMITERS = {".tsv": "\t", ".csv": ","}
 NAMES = ("name", "index")
 """Columns that tell points apart, the first that is there."""
 
@@ -64,11 +68,10 @@ def read_points(path: Path) -> Points:
     UsageError
         If the name of the file ends otherwise.
     """
-    delimiters = {".tsv": "\t", ".csv": ","}
-    if path.suffix not in delimiters:
+    if path.suffix not in DELIMITERS:
         msg = f"{path}: landmarks need a name ending in .tsv (RAS mm) or .csv (LPS mm, as ANTs)."
         raise UsageError(msg)
-    rows = read_table(path, AXES, delimiter=delimiters[path.suffix])
+    rows = read_table(path, AXES, delimiter=DELIMITERS[path.suffix])
     if not rows:
         msg = f"{path}: there is no landmark in the file."
         raise DataError(msg)
@@ -100,6 +103,39 @@ def pair_points(fixed: Points, moving: Points) -> PointPair:
         raise DataError(msg)
     place = {name: number for number, name in enumerate(moving.names)}
     return PointPair(fixed.world, moving.world[[place[name] for name in fixed.names]])
+
+
+def carry_points(path: Path, mapping: PointMap, final: Path) -> None:
+    """Send the landmarks of a file through a map; other columns stay as they are.
+
+    Parameters
+    ----------
+    path
+        As for :func:`read_points`.
+    mapping
+        From the world of the landmarks to that of the result, RAS+ mm.
+    final
+        The result, with the ending of ``path`` and its coordinates: RAS+ mm in ``.tsv``, LPS mm in ``.csv``.
+
+    Raises
+    ------
+    NodeRegError
+        As :func:`read_points`; also if the result cannot be written, or a cell holds what would need quotes.
+    """
+    moved = mapping(read_points(path).world)
+    delimiter = DELIMITERS[path.suffix]
+    if path.suffix == ".csv":
+        moved = moved @ FLIP
+    rows = [row for _, row in read_table(path, AXES, delimiter=delimiter)]
+    columns = list(rows[0])
+    if any(delimiter in cell or '"' in cell for row in rows for cell in row.values()):
+        msg = f"{path}: a cell holds a quotation mark or {delimiter!r}. Take it out, or use a .tsv file."
+        raise DataError(msg)
+    lines = [delimiter.join(columns)]
+    for row, position in zip(rows, moved, strict=True):
+        cells = {**row, **{axis: f"{value:.6f}" for axis, value in zip(AXES, position, strict=True)}}
+        lines.append(delimiter.join(cells[column] or NOT_AVAILABLE for column in columns))
+    write_text(final, "\n".join(lines) + "\n")
 
 
 def _position(path: Path, number: int, row: dict[str, str]) -> list[float]:

@@ -14,6 +14,8 @@ from bids_nodereg.imaging.interpolate import index_between, linear
 from bids_nodereg.imaging.mask import find_mask
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from bids_nodereg.imaging.volume import Volume
@@ -41,6 +43,13 @@ class Prepared:
     """Robust lowest and highest intensity inside the mask and outside the lesion."""
     lesion: NDArray[np.bool_] | None = None
     """``(i, j, k)`` on the image's grid: what is not to be compared; None where nothing is left out."""
+    unbiased: NDArray[np.float32] | None = None
+    """``(i, j, k)``: the image without its bias field; None where it is compared as it was read."""
+
+    @property
+    def compared(self) -> NDArray[np.float32]:
+        """Intensities that are compared, ``(i, j, k)``; the volume's own are what is written."""
+        return self.volume.data if self.unbiased is None else self.unbiased
 
     @property
     def excluded_ml(self) -> float:
@@ -56,6 +65,7 @@ def prepare(
     *,
     mask_origin: str = "given",
     lesion: NDArray[np.bool_] | None = None,
+    unbiased: NDArray[np.float32] | None = None,
 ) -> Prepared:
     """Find mask and intensity range of an image.
 
@@ -71,6 +81,8 @@ def prepare(
     lesion
         ``(i, j, k)`` on the image's grid, True in what is not to be compared (cost-function masking:
         Brett et al., NeuroImage 14, 2001).
+    unbiased
+        ``(i, j, k)``: the image without its bias field, to be compared in its place.
 
     Raises
     ------
@@ -94,13 +106,15 @@ def prepare(
         raise DataError(msg)
     mask = np.asarray(mask, dtype=bool)
     compared = mask if lesion is None else _outside_lesion(volume, mask, lesion)
-    return Prepared(volume, mask, mask_origin, _window(volume, compared, mask_origin), lesion)
+    values = volume.data if unbiased is None else unbiased
+    window = _window(values[compared], volume.path, mask_origin)
+    return Prepared(volume, mask, mask_origin, window, lesion, unbiased)
 
 
 def normalise(prepared: Prepared) -> NDArray[np.float32]:
     """Scale intensities so that the window becomes [0, 1], and clip to it; ``(i, j, k)``."""
     low, high = prepared.window
-    scaled = (prepared.volume.data - np.float32(low)) / np.float32(high - low)
+    scaled = (prepared.compared - np.float32(low)) / np.float32(high - low)
     return np.clip(scaled, 0, 1).astype(np.float32, copy=False)
 
 
@@ -242,15 +256,14 @@ def _outside_lesion(volume: Volume, mask: NDArray[np.bool_], lesion: NDArray[np.
     return compared
 
 
-def _window(volume: Volume, mask: NDArray[np.bool_], mask_origin: str) -> tuple[float, float]:
-    """Find the robust range inside the mask, or the full range where the robust one is empty."""
-    values = volume.data[mask]
+def _window(values: NDArray[np.float32], path: Path, mask_origin: str) -> tuple[float, float]:
+    """Find the robust range of the values in the mask, or the full range where the robust one is empty."""
     low, high = (float(value) for value in np.percentile(values, WINDOW_PERCENTILES))
     if low == high:
         low, high = float(values.min()), float(values.max())
     if low == high:
         msg = (
-            f"{volume.path}: every voxel inside the mask ({mask_origin}) has the value {low:g}; there is "
+            f"{path}: every voxel inside the mask ({mask_origin}) has the value {low:g}; there is "
             "nothing to register. Check that mask and image belong together."
         )
         raise DataError(msg)

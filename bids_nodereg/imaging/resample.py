@@ -16,24 +16,61 @@ from scipy import ndimage
 from bids_nodereg.imaging.interpolate import inside_buffer, label_vote, linear, slab_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from bids_nodereg.geometry import Grid
+    from bids_nodereg.imaging.chain import Chain, PointMap
     from bids_nodereg.imaging.maps import SpatialMap
     from bids_nodereg.imaging.volume import Volume
 
-    Interpolation = Literal["linear", "cubic"]
-    Sampler = Callable[[NDArray[np.float64]], NDArray[np.float32]]
+    Interpolation = Literal["linear", "cubic", "nearest"]
+    Sampler = Callable[[NDArray[np.float64]], NDArray[Any]]
 
 POINTS_PER_SLAB = 2**18  # about 25 MB of float64 points and intermediates
+LOG_FLOOR = 1e-3  # a determinant below it counts as this much in its logarithm
+
+
+def pull(
+    samplers: Sequence[Sampler],
+    grid: Grid,
+    reference: Grid,
+    mapping: PointMap,
+    out: NDArray[Any],
+    threads: int,
+) -> NDArray[Any]:
+    """Read several arrays that share a grid at ``mapping(x)`` for every voxel ``x`` of a reference.
+
+    The points are mapped once for all, which is where most of the time goes.
+
+    Parameters
+    ----------
+    samplers
+        One for each array: from voxel indices ``(n, 3)`` to values ``(n,)``.
+    grid
+        Grid of the arrays.
+    reference
+        Grid of the result.
+    mapping
+        Takes world points of the reference to world points of the arrays, RAS+ mm.
+    out
+        ``(i, j, k, c)`` on ``reference``, one channel for each sampler; filled and returned.
+    threads
+        Number of slabs worked on at a time.
+    """
+
+    def slab_values(points: NDArray[np.float64]) -> NDArray[Any]:
+        index = grid.to_index(mapping(points))
+        return np.stack([sample(index) for sample in samplers], axis=-1)
+
+    return _by_slabs(slab_values, reference, out, threads)
 
 
 def warp_image(
     moving: Volume,
     reference: Grid,
-    mapping: SpatialMap,
+    mapping: PointMap,
     *,
     interpolation: Interpolation = "linear",
     threads: int = 1,
@@ -49,7 +86,7 @@ def warp_image(
     mapping
         Takes world points of the reference to world points of the image.
     interpolation
-        Linear, or cubic B-spline with mirrored edges (ITK's BSpline of order 3).
+        Linear, cubic B-spline with mirrored edges (ITK's BSpline of order 3), or nearest voxel.
     threads
         Number of slabs worked on at a time.
 
@@ -58,16 +95,13 @@ def warp_image(
     NDArray[np.float32]
         ``(i, j, k)`` on ``reference``; 0 beyond the outer half voxel of the image.
     """
-    sample = SAMPLERS[interpolation](moving.data)
-
-    def slab_values(points: NDArray[np.float64]) -> NDArray[np.float32]:
-        return sample(moving.grid.to_index(mapping(points)))
-
-    return _by_slabs(slab_values, reference, np.empty(reference.shape, np.float32), threads)
+    sampler = SAMPLERS[interpolation](moving.data)
+    out = np.empty((*reference.shape, 1), np.float32)
+    return pull([sampler], moving.grid, reference, mapping, out, threads)[..., 0]
 
 
 def warp_stack(
-    images: NDArray[np.float32], grid: Grid, reference: Grid, mapping: SpatialMap, *, threads: int = 1
+    images: NDArray[np.float32], grid: Grid, reference: Grid, mapping: PointMap, *, threads: int = 1
 ) -> NDArray[np.float32]:
     """Pull several images that share a grid at once: :func:`warp_image` (linear) per channel.
 
@@ -93,7 +127,7 @@ def warp_stack(
 
 
 def warp_labels(
-    labels: Volume, reference: Grid, mapping: SpatialMap, *, threads: int = 1
+    labels: Volume, reference: Grid, mapping: PointMap, *, threads: int = 1
 ) -> NDArray[np.integer[Any]]:
     """Pull a label map onto a reference grid; the set of labels and the type stay.
 
@@ -112,15 +146,11 @@ def warp_labels(
     NDArray[np.integer]
         ``(i, j, k)`` on ``reference``, type of ``labels``; 0 outside the label map.
     """
-    codes = np.ascontiguousarray(labels.data, dtype=np.int32)
-
-    def slab_values(points: NDArray[np.float64]) -> NDArray[np.int32]:
-        return label_vote(codes, labels.grid.to_index(mapping(points)))
-
-    return _by_slabs(slab_values, reference, np.empty(reference.shape, labels.data.dtype), threads)
+    out = np.empty((*reference.shape, 1), labels.data.dtype)
+    return pull([label_sampler(labels.data)], labels.grid, reference, mapping, out, threads)[..., 0]
 
 
-def jacobian_determinant(mapping: SpatialMap, grid: Grid, *, threads: int = 1) -> NDArray[np.float32]:
+def jacobian_determinant(mapping: SpatialMap | Chain, grid: Grid, *, threads: int = 1) -> NDArray[np.float32]:
     """Sample the determinant of the map's world Jacobian at the voxel centres of any grid.
 
     Above 1 the map expands, between 0 and 1 it shrinks, below 0 it folds. It is the determinant
@@ -137,6 +167,21 @@ def jacobian_determinant(mapping: SpatialMap, grid: Grid, *, threads: int = 1) -
         return np.asarray(np.linalg.det(mapping.jacobian(points)), dtype=np.float64)
 
     return _by_slabs(slab_values, grid, np.empty(grid.shape, np.float32), threads)
+
+
+def log_determinant(determinant: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Natural logarithm of a determinant, which is raised to at least :data:`LOG_FLOOR` before.
+
+    Growth and shrinkage by the same factor then have the same size; a fold reads as the floor.
+    """
+    logarithm: NDArray[np.float32] = np.log(np.maximum(determinant, np.float32(LOG_FLOOR)))
+    return logarithm
+
+
+def label_sampler(labels: NDArray[Any]) -> Sampler:
+    """Read a label map ``(i, j, k)`` of at most 32 bits by :func:`label_vote`."""
+    codes = np.ascontiguousarray(labels, dtype=np.int32)
+    return lambda index: label_vote(codes, index)
 
 
 def _linear_sampler(data: NDArray[Any]) -> Sampler:
@@ -157,8 +202,24 @@ def _cubic_sampler(data: NDArray[Any]) -> Sampler:
     return cubic
 
 
+def _nearest_sampler(data: NDArray[Any]) -> Sampler:
+    image = np.ascontiguousarray(data, dtype=np.float32)
+
+    def nearest(index: NDArray[np.float64]) -> NDArray[np.float32]:
+        inside = inside_buffer(index, (image.shape[0], image.shape[1], image.shape[2]))
+        whole = np.floor(index + 0.5).astype(np.int64)  # halves go up, as in ITK
+        i, j, k = np.where(inside[:, None], whole, 0).T
+        return np.where(inside, image[i, j, k], np.float32(0))
+
+    return nearest
+
+
 # each prepares an image for being read at indices (n, 3), with 0 outside the buffer
-SAMPLERS: dict[str, Callable[[NDArray[Any]], Sampler]] = {"linear": _linear_sampler, "cubic": _cubic_sampler}
+SAMPLERS: dict[str, Callable[[NDArray[Any]], Sampler]] = {
+    "linear": _linear_sampler,
+    "cubic": _cubic_sampler,
+    "nearest": _nearest_sampler,
+}
 
 
 def _by_slabs(

@@ -20,6 +20,7 @@ import numpy as np
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import atomic_path, write_text
 from bids_nodereg.geometry import Grid
+from bids_nodereg.imaging.chain import Chain, chain_of
 from bids_nodereg.imaging.header import SCANNER_CODE
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.volume import save_nifti
@@ -35,10 +36,11 @@ VECTOR_INTENT = 1007
 AFFINE_TYPES = ("AffineTransform", "MatrixOffsetTransformBase")
 FIELD_TYPE = "DisplacementFieldTransform"
 PRECISION = "_double_3_3"  # so that readers keep the affine exact; the field is stored as float32
+MOST_PARTS = 9  # nitransforms sorts the groups of a file as strings, and the composite itself is group 0
 CHUNK = 2**18  # values in one compressed piece of an h5 field (1 MiB)
 
 
-def write_composite_h5(final: Path, mapping: SpatialMap) -> None:
+def write_composite_h5(final: Path, mapping: SpatialMap | Chain) -> None:
     """Write a total map as an ITK composite transform, float32 displacements, compressed.
 
     Parameters
@@ -46,21 +48,25 @@ def write_composite_h5(final: Path, mapping: SpatialMap) -> None:
     final
         The file, ending in ``.h5``.
     mapping
-        Forward or inverse map; without a field the composite holds the affine alone.
+        Forward or inverse map, or several of them one after the other; without a field the composite
+        holds affines alone.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     ValueError
-        If the field's grid is sheared, which ITK cannot express.
+        If a field's grid is sheared, which ITK cannot express, or there are more parts than all
+        programs read in order.
     """
-    parts: list[NDArray[np.float64] | DisplacementField] = [mapping.affine]
-    if mapping.field is not None:
-        _check_orthogonal(mapping.field.grid)
-        parts.append(mapping.field)  # added last, so it acts first
-    if mapping.affine_first:
-        parts.reverse()
+    chain = chain_of(mapping) if isinstance(mapping, SpatialMap) else mapping
+    parts = chain.parts[::-1]  # the one added last acts first
+    if len(parts) > MOST_PARTS:
+        msg = f"a composite may have at most {MOST_PARTS} parts, got {len(parts)}: compose some of them first"
+        raise ValueError(msg)
+    for part in parts:
+        if isinstance(part, DisplacementField):
+            _check_orthogonal(part.grid)
     with atomic_path(final) as temporary, h5py.File(temporary, "w") as file:
         for name, value in _ORIGIN_OF_FILE.items():
             _write_strings(file, name, value)
@@ -70,7 +76,7 @@ def write_composite_h5(final: Path, mapping: SpatialMap) -> None:
             if isinstance(part, DisplacementField):
                 _write_field_group(group, part)
             else:
-                _write_affine_group(group, part)
+                _write_affine_group(group, np.asarray(part, np.float64))
 
 
 def read_composite_h5(path: Path) -> SpatialMap:

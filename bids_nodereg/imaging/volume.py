@@ -195,14 +195,14 @@ def save_nifti(data: NDArray[Any], grid: Grid, final: Path, *, code: int, intent
 
 def _read(path: Path) -> tuple[NDArray[Any], Grid, np.dtype[Any], tuple[str, ...]]:
     """Read real values (i, j, k), the grid, the stored type and the notes of a NIfTI file."""
-    _check_present(path)
+    check_present(path)
     try:
         image: Any = nib.load(path)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
         msg = f"{path}: not a readable NIfTI image ({error}). Expected .nii or .nii.gz."
         raise DataError(msg) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     known: Any = nib.Nifti1Image  # Nifti2Image is a child of it
     if not isinstance(image, known):
         msg = f"{path}: the format is {type(image).__name__}; expected NIfTI (.nii or .nii.gz). Convert it."
@@ -213,16 +213,16 @@ def _read(path: Path) -> tuple[NDArray[Any], Grid, np.dtype[Any], tuple[str, ...
         msg = f"{path}: the voxels are {kind} ({stored}); expected one real number each. Convert it."
         raise DataError(msg)
     grid, notes = read_header(image, path)
-    _check_size(image, path)
+    check_size(image, path)
     try:
         raw = np.asanyarray(image.dataobj)
         _check_whole(path)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     return raw.reshape(grid.shape, order="F"), grid, stored, notes
 
 
-def _check_present(path: Path) -> None:
+def check_present(path: Path) -> None:
     """Tell a missing file from one whose content git-annex has not fetched."""
     if path.is_symlink() and not path.exists():
         msg = (
@@ -239,7 +239,7 @@ def _check_present(path: Path) -> None:
             raise MissingInputError(msg)
 
 
-def _check_size(image: Any, path: Path) -> None:
+def check_size(image: Any, path: Path) -> None:
     """Refuse a header that promises more than the file can hold, before any memory is asked for."""
     voxels = int(np.prod([int(size) for size in image.shape], dtype=object))
     on_disk = path.stat().st_size
@@ -261,7 +261,7 @@ def _check_whole(path: Path) -> None:
                 pass
 
 
-def _damaged(path: Path, error: BaseException) -> DataError:
+def damaged(path: Path, error: BaseException) -> DataError:
     """Build the error for a file whose content breaks off or does not decompress."""
     kind = "gzip data are" if isinstance(error, gzip.BadGzipFile | EOFError | zlib.error) else "file is"
     return DataError(f"{path}: the {kind} damaged or cut short ({error}). Fetch or export it again.")

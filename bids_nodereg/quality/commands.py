@@ -20,7 +20,7 @@ class Command:
 
 
 def reuse_commands(pair: PairReport) -> tuple[Command, ...]:
-    """Write commands for ANTs, SimpleITK and nitransforms, forward and inverse.
+    """Write commands for nodereg itself, ANTs, SimpleITK and nitransforms, forward and inverse.
 
     They run in the output folder; images are named as the report names them. Both directions pull: the
     forward transform makes a moving image on the fixed grid.
@@ -64,7 +64,9 @@ def _direction(image: str, reference: str, transform: str, does: str) -> tuple[C
             f'apply(transform, {image!r}, reference={reference!r}, order=1).to_filename("moved.nii.gz")',
         )
     )
+    nodereg = f"bids-nodereg apply --image {i} --reference {r} \\\n  --transform {t} \\\n  --out moved.nii.gz"
     return (
+        Command("nodereg", does, f"{nodereg}\n# label maps: --labels instead of --image"),
         Command("ANTs", does, f"{ants}\n# label maps: -n GenericLabel"),
         Command("SimpleITK", does, f"{simpleitk}\n# label maps: sitk.sitkNearestNeighbor"),
         Command("nitransforms", does, f"{nitransforms}\n# label maps: order=0"),

@@ -21,7 +21,8 @@ class Description:
     name
         Long name for tables.
     units
-        ``mm``, ``1/mm^2``, ``nat``, ``fraction``, ``voxels``, ``s``, ``MiB`` or ``1`` for a pure number.
+        ``mm``, ``1/mm^2``, ``degree``, ``nat``, ``fraction``, ``voxels``, ``s``, ``MiB`` or ``1`` for a
+        pure number.
     text
         What it is, in one or two sentences.
     better
@@ -38,6 +39,8 @@ class Description:
 
 
 _SIMILARITY = "Similarity"
+_AFFINE = "Affine, seen from the headers"
+_PLAUSIBILITY = "Do the images belong together"
 _FOLDING = "Regularity of the map"
 _DISPLACEMENT = "Displacement"
 _INVERSE = "Inverse consistency"
@@ -79,6 +82,17 @@ def _jacobian(key: str, name: str) -> dict[str, Description]:
     return {f"jacobian_{key}": Description(f"Jacobian determinant, {name}", "1", text, "near 1", _FOLDING)}
 
 
+def _whole_jacobian(which: str, name: str) -> dict[str, Description]:
+    text = (
+        "Determinant of the Jacobian of the whole map, affine and deformation, in the mask: above 1 the "
+        "matching moving tissue is larger than the fixed."
+    )
+    key = f"whole_jacobian_{which}"
+    return {
+        key: Description(f"Jacobian determinant of the whole map, {name}", "1", text, "neither", _FOLDING)
+    }
+
+
 _INVERSE_TEXT = "Distance between a point and where it comes back to after {}, in the mask."
 
 DICTIONARY: Mapping[str, Description] = MappingProxyType(
@@ -93,6 +107,13 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
                 "higher",
                 _SIMILARITY,
             ),
+        ),
+        "nmi_gain": Description(
+            "Normalised mutual information, gain",
+            "1",
+            "What the deformation has added to the normalised mutual information of the affine alone.",
+            "higher",
+            _SIMILARITY,
         ),
         **_before_after(
             "mi_*_nat",
@@ -116,6 +137,17 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
             ),
         ),
         **_before_after(
+            "lncc_*",
+            Description(
+                "Local correlation",
+                "1",
+                "Mean over the mask of the Pearson correlation in windows of 9 voxels (Avants 2008, signed). "
+                "Only for two images of one contrast.",
+                "higher",
+                _SIMILARITY,
+            ),
+        ),
+        **_before_after(
             "mind_distance_*",
             Description(
                 "Descriptor distance",
@@ -126,6 +158,71 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
                 "lower",
                 _SIMILARITY,
             ),
+        ),
+        "affine_rotation_deg": Description(
+            "Rotation",
+            "degree",
+            "Angle of the rotation in the affine from fixed to moving world; 0 where the headers are right "
+            "and the head was held alike.",
+            "neither",
+            _AFFINE,
+        ),
+        "affine_translation_mm": Description(
+            "Translation",
+            "mm",
+            "How far the affine moves the centre of the fixed mask.",
+            "neither",
+            _AFFINE,
+        ),
+        "affine_scale_min": Description(
+            "Smallest scale",
+            "1",
+            "Smallest principal stretch of the affine (a shear shows here too); 1 keeps lengths.",
+            "near 1",
+            _AFFINE,
+        ),
+        "affine_scale_max": Description(
+            "Largest scale",
+            "1",
+            "Largest principal stretch of the affine (a shear shows here too); 1 keeps lengths.",
+            "near 1",
+            _AFFINE,
+        ),
+        "affine_determinant": Description(
+            "Determinant",
+            "1",
+            "Volume in the moving image for each unit of volume in the fixed one, by the affine alone.",
+            "near 1",
+            _AFFINE,
+        ),
+        "inner_rank_correlation": Description(
+            "Rank correlation deep inside",
+            "1",
+            "Spearman's correlation of the intensities of the fixed and the registered image, more "
+            "than 20 mm "
+            "inside the fixed mask. Two images of one contrast have it well above 0, T1w and T2w well below.",
+            "neither",
+            _PLAUSIBILITY,
+        ),
+        "mirrored_distance_ratio": Description(
+            "Mirrored image, distance ratio",
+            "1",
+            "Descriptor distance of the moving image turned into its mirror image (left for right, "
+            "then aligned "
+            "anew), divided by that of the image as it is; at 4 mm, affine only. Clearly above 1 for "
+            "one person, "
+            "about 1 for two people, below 1 for a mirrored image of one person.",
+            "neither",
+            _PLAUSIBILITY,
+        ),
+        "turned_distance_ratio": Description(
+            "Overturned image, distance ratio",
+            "1",
+            "Descriptor distance of the moving image turned over by half a turn (the best of three axes), "
+            "divided by that of the image as it is; at 4 mm, affine only. About 1 where there is "
+            "nothing to match.",
+            "higher",
+            _PLAUSIBILITY,
         ),
         "folded_voxels": Description(
             "Folded voxels",
@@ -172,10 +269,18 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
         **_jacobian("p95", "95th percentile"),
         **_jacobian("p99", "99th percentile"),
         **_jacobian("max", "maximum"),
+        **_whole_jacobian("min", "minimum"),
+        **_whole_jacobian("p01", "1st percentile"),
+        **_whole_jacobian("p05", "5th percentile"),
+        **_whole_jacobian("median", "median"),
+        **_whole_jacobian("p95", "95th percentile"),
+        **_whole_jacobian("p99", "99th percentile"),
+        **_whole_jacobian("max", "maximum"),
         "sd_log_jacobian": Description(
             "Spread of the log-Jacobian",
             "1",
-            "Standard deviation of ln J in the mask, J raised to at least 0.001.",
+            "Standard deviation of ln J in the mask, J raised to at least 0.001. The affine does not "
+            "change it.",
             "lower",
             _FOLDING,
         ),
@@ -230,11 +335,39 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
                 _OVERLAP,
             ),
         ),
+        **_before_after(
+            "foreground_jaccard_*",
+            Description(
+                "Foreground Jaccard",
+                "1",
+                "Intersection over union of the masks of the fixed and of the moving image.",
+                "higher",
+                _OVERLAP,
+            ),
+        ),
+        **_before_after(
+            "foreground_coverage_*_fraction",
+            Description(
+                "Fixed mask covered by the moving mask",
+                "fraction",
+                "Part of the fixed image's mask that the moving image's mask covers.",
+                "higher",
+                _OVERLAP,
+            ),
+        ),
         "moving_coverage_fraction": Description(
             "Fixed mask inside the moving field of view",
             "fraction",
             "Part of the fixed mask that the map sends into the field of view of the moving image.",
             "higher",
+            _OVERLAP,
+        ),
+        "fixed_view_covered_fraction": Description(
+            "Fixed field of view inside the moving one",
+            "fraction",
+            "Part of the whole fixed image, background and all, that the map sends into the field of view "
+            "of the moving image.",
+            "neither",
             _OVERLAP,
         ),
         **_before_after(

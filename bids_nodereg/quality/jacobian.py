@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -32,6 +32,9 @@ MIDDLE_TETRAHEDRA = (
     ((-1, -1, 0), (-1, 0, -1), (0, -1, -1)),
 )
 """Where, seen from one corner, the other corners of a cube's middle tetrahedron are: ahead and back."""
+
+PERCENTILES = ("min", "p01", "p05", "median", "p95", "p99", "max")
+"""What is told of the distribution of the determinant, as it stands in the keys."""
 
 LOG_FLOOR = 1e-3
 """Determinants below this are raised to it before a logarithm is taken."""
@@ -144,6 +147,29 @@ def jacobian_measures(
         "sd_log_jacobian": float(np.log(np.maximum(inside, LOG_FLOOR), dtype=float).std()),
         "sd_log_jacobian_learn2reg": _learn2reg_sd_log(determinant, mask),
     }
+
+
+def whole_map_measures(residual: Mapping[str, float], affine_determinant: float) -> dict[str, float]:
+    """Jacobian of the whole map, affine and deformation, from that of the deformation alone.
+
+    ``det D(A (x + u)) = det A det(I + Du)`` at every point, so every percentile is scaled by ``det A``
+    (where that is positive, which keeps their order).
+
+    Parameters
+    ----------
+    residual
+        What :func:`jacobian_measures` gave.
+    affine_determinant
+        ``det A``, fixed world to moving world.
+
+    Returns
+    -------
+    dict
+        ``whole_jacobian_<which>`` for each ``jacobian_<which>`` but the smallest of ten.
+    """
+    stem = "jacobian_"
+    names = [f"{stem}{which}" for which in PERCENTILES]
+    return {f"whole_{name}": affine_determinant * residual[name] for name in names if name in residual}
 
 
 def _learn2reg_sd_log(determinant: Floats, mask: Mask) -> float:

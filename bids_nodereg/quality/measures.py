@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+from scipy import ndimage
+
+from bids_nodereg.quality.alignment import affine_measures, affine_parts
 from bids_nodereg.quality.displacement import (
     bending_energy,
     endpoint_error_mm,
@@ -14,13 +18,23 @@ from bids_nodereg.quality.displacement import (
     inverse_consistency_error_mm,
     magnitude_mm,
 )
-from bids_nodereg.quality.jacobian import jacobian_measures
-from bids_nodereg.quality.overlap import coverage, dice
-from bids_nodereg.quality.similarity import similarity_measures
+from bids_nodereg.quality.jacobian import jacobian_measures, whole_map_measures
+from bids_nodereg.quality.overlap import coverage, dice, jaccard
+from bids_nodereg.quality.similarity import local_correlation, rank_correlation, similarity_measures
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from bids_nodereg.quality.alignment import AffineParts
+
+INNER_MM = 20.0
+"""How far inside the fixed mask contrasts are compared."""
+
+LEAST_INNER_MM3 = 20_000.0
+"""Less than this volume inside tells nothing of a contrast."""
+
+THINNED_MM = 3.0
+"""Voxels are thinned out to about this distance where a measure needs no more."""
 
 Measures = Mapping[str, float | None]
 """Value by key of :data:`~bids_nodereg.quality.dictionary.DICTIONARY`; None is ``n/a``."""
@@ -50,6 +64,10 @@ class RegisteredPair:
         ``(i, j, k)`` bool, voxels that the whole map sends into the moving image's field of view.
     truth_mm
         ``(i, j, k, 3)`` RAS mm, known true ``u``.
+    alignment
+        4 x 4, fixed world to moving world (RAS+ mm): the affine alone; None when it is not known.
+    same_contrast
+        Whether both images are of one contrast, so that their intensities may be compared.
     """
 
     affine: NDArray[np.floating]
@@ -63,6 +81,16 @@ class RegisteredPair:
     after_mask: NDArray[np.bool_] | None = None
     moving_view: NDArray[np.bool_] | None = None
     truth_mm: NDArray[np.floating] | None = None
+    alignment: NDArray[np.floating] | None = None
+    same_contrast: bool = False
+
+    @property
+    def affine_parts(self) -> AffineParts | None:
+        """The affine taken apart at the centre of the fixed mask; None when it is not known."""
+        if self.alignment is None or not self.mask.any():
+            return None
+        centre = np.asarray(self.affine, float) @ [*np.argwhere(self.mask).mean(0), 1.0]
+        return affine_parts(self.alignment, centre[:3])
 
 
 def measure_pair(pair: RegisteredPair) -> dict[str, float | None]:
@@ -75,7 +103,12 @@ def measure_pair(pair: RegisteredPair) -> dict[str, float | None]:
     """
     values: dict[str, float | None] = {}
     values.update(similarity_measures(pair.fixed, pair.before, pair.after, pair.mask))
-    values.update(jacobian_measures(pair.forward_mm, pair.affine, pair.mask))
+    values.update(_contrast_measures(pair))
+    residual = jacobian_measures(pair.forward_mm, pair.affine, pair.mask)
+    values.update(residual)
+    if (parts := pair.affine_parts) is not None:
+        values.update(affine_measures(parts))
+        values.update(whole_map_measures(residual, parts.determinant))
     values["bending_energy_per_mm2"] = bending_energy(pair.forward_mm, pair.affine, pair.mask)
     values.update(error_measures(magnitude_mm(pair.forward_mm), pair.mask, "displacement"))
     values.update(_inverse_measures(pair))
@@ -111,12 +144,40 @@ def _inverse_measures(pair: RegisteredPair) -> dict[str, float]:
     }
 
 
+def _contrast_measures(pair: RegisteredPair) -> dict[str, float]:
+    """How the intensities go together, where both images have some."""
+    values = {"inner_rank_correlation": _inner_rank_correlation(pair)}
+    if pair.same_contrast:
+        values["lncc_before"] = local_correlation(pair.fixed, pair.before, pair.mask)
+        values["lncc_after"] = local_correlation(pair.fixed, pair.after, pair.mask)
+    return values
+
+
+def _inner_rank_correlation(pair: RegisteredPair) -> float:
+    """Rank correlation deep in the fixed mask, on every so many voxels; not a number where nothing is deep.
+
+    Skull, scalp and the fluid around the brain are bright or dark together in most contrasts, and a mask
+    may or may not hold them. Deep inside there is the brain alone.
+    """
+    spacing = np.linalg.norm(np.asarray(pair.affine, float)[:3, :3], axis=0)
+    thinned = tuple(slice(None, None, max(1, int(THINNED_MM / size))) for size in spacing)
+    steps = [size * (part.step or 1) for size, part in zip(spacing, thinned, strict=True)]
+    padded = np.pad(pair.mask[thinned], 1)
+    deep = ndimage.distance_transform_edt(padded, sampling=steps)[1:-1, 1:-1, 1:-1] > INNER_MM
+    if pair.moving_view is not None:
+        deep &= pair.moving_view[thinned]
+    if np.count_nonzero(deep) * np.prod(steps) < LEAST_INNER_MM3:
+        return float("nan")
+    return rank_correlation(pair.fixed[thinned], pair.after[thinned], deep)
+
+
 def _overlap_measures(pair: RegisteredPair) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
-    if pair.before_mask is not None:
-        values["foreground_dice_before"] = dice(pair.mask, pair.before_mask)
-    if pair.after_mask is not None:
-        values["foreground_dice_after"] = dice(pair.mask, pair.after_mask)
+    for when, moved in (("before", pair.before_mask), ("after", pair.after_mask)):
+        if moved is not None:
+            values[f"foreground_dice_{when}"] = dice(pair.mask, moved)
+            values[f"foreground_jaccard_{when}"] = jaccard(pair.mask, moved)
+            values[f"foreground_coverage_{when}_fraction"] = coverage(pair.mask, moved)
     if pair.moving_view is not None:
         values["moving_coverage_fraction"] = coverage(pair.mask, pair.moving_view)
     return values

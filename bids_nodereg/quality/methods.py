@@ -35,6 +35,34 @@ SIMILARITIES: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
 )
 """Words and references of each choice of ``--descriptor``."""
 
+BRAIN_MASKS: Mapping[str, tuple[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "given": ("masks that were given", ()),
+        "foreground": ("the foreground of images that are skull-stripped", ()),
+        "template": (
+            "a template of the head with its brain mask (Colin 27), registered to the image",
+            ("holmes1998",),
+        ),
+        "deepbet": ("deepbet", ("fisch2024",)),
+        "synthstrip": ("SynthStrip", ("hoopes2022",)),
+        "hd-bet": ("HD-BET", ("isensee2019",)),
+        "head": ("the foreground of the whole head, where there was no brain mask", ()),
+    }
+)
+"""Words and references of each origin of a mask."""
+
+TEMPLATES: Mapping[str, str] = MappingProxyType(
+    {
+        "MNI152NLin2009cAsym": "fonov2011",
+        "MNI152NLin2009cSym": "fonov2011",
+        "MNI152NLin6Asym": "evans2012",
+        "MNI152NLin6Sym": "evans2012",
+        "MNIPediatricAsym": "fonov2011",
+        "MNIColin27": "holmes1998",
+    }
+)
+"""Reference of each template that has one we know; others are named only."""
+
 
 @dataclass(frozen=True)
 class MethodsText:
@@ -74,6 +102,7 @@ def methods(facts: MethodsFacts) -> MethodsText:
     known = references()
     cite = _Citations()
     paragraphs = [_data(facts, cite)]
+    paragraphs += filter(None, [_preparation(facts, cite)])
     if facts.transform == "deformable":
         paragraphs.append(_deformable(facts, cite))
     paragraphs += [_output(facts, cite), _software(facts, cite)]
@@ -100,16 +129,48 @@ def methods_markdown(facts: MethodsFacts) -> str:
 
 
 def _data(facts: MethodsFacts, cite: _Citations) -> str:
-    images = (
-        f"{_list(facts.moving_contrasts)} images were registered to {_list(facts.fixed_contrasts)} images"
-    )
+    fixed = [f"{_list(facts.fixed_contrasts)} images"] if facts.fixed_contrasts else []
+    fixed += [f"the template{'' if len(facts.templates) == 1 else 's'}"] if facts.templates else []
+    images = f"{_list(facts.moving_contrasts)} images were registered to {_list(tuple(fixed))}"
     return (
-        f"{images} with nodereg {facts.version}, a BIDS App{cite('gorgolewski2016', 'gorgolewski2017')}. "
-        "Each pair was aligned by a rigid"
+        f"{images} with nodereg {facts.version}, a BIDS App{cite('gorgolewski2016', 'gorgolewski2017')}."
+        f"{_templates(facts, cite)} Each pair was aligned by a rigid"
         f"{'' if facts.transform == 'rigid' else ' and then an affine'} transform from several starting "
         f"positions, on a common isotropic grid of {facts.spacing_mm:g} mm, or of the fixed image's finest "
         "voxel edge where that is larger."
     )
+
+
+def _templates(facts: MethodsFacts, cite: _Citations) -> str:
+    """Which templates were the fixed images; empty for none."""
+    if not facts.templates:
+        return ""
+    names = tuple(f"{name}{cite(TEMPLATES[name]) if name in TEMPLATES else ''}" for name in facts.templates)
+    one = len(names) == 1
+    origin = f", from TemplateFlow{cite('ciric2022')}" if facts.from_templateflow else ""
+    composed = " Other images were brought there through the reference image of their participant, by the "
+    composed += "composition of both maps."
+    return (
+        f" The template{' was' if one else 's were'} {_list(names)}{origin}."
+        f"{composed if facts.composed else ''}"
+    )
+
+
+def _preparation(facts: MethodsFacts, cite: _Citations) -> str:
+    """What was done to the images before; empty for nothing."""
+    sentences = []
+    if facts.bias_corrected:
+        sentences.append(
+            f"The bias field of {_list(facts.bias_corrected)} was estimated by N4{cite('tustison2010')} in "
+            f"SimpleITK{cite('lowekamp2013', 'mccormick2014')} and divided out of the intensities that were "
+            "compared; what was written was interpolated from the original."
+        )
+    if facts.brain_masks:
+        origins = tuple(
+            f"{words}{cite(*keys)}" for words, keys in (BRAIN_MASKS[name] for name in facts.brain_masks)
+        )
+        sentences.append(f"The region that was compared came from {_list(origins)}.")
+    return " ".join(sentences)
 
 
 def _deformable(facts: MethodsFacts, cite: _Citations) -> str:
@@ -174,7 +235,7 @@ def _optimisation(facts: MethodsFacts, cite: _Citations) -> str:
         if facts.captured
         else ""
     )
-    return f"{search}Optimisation ran {levels} (at most {iterations} iterations)."
+    return f"{search}Adam{cite('kingma2015')} optimised it {levels} (at most {iterations} iterations)."
 
 
 def _output(facts: MethodsFacts, cite: _Citations) -> str:
@@ -191,8 +252,10 @@ def _output(facts: MethodsFacts, cite: _Citations) -> str:
 def _software(facts: MethodsFacts, cite: _Citations) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in facts.software)
     return (
-        f"Data were queried with PyBIDS{cite('yarkoni2019')} and read with NiBabel{cite('nibabel')}; "
-        f"computation used PyTorch{cite('paszke2019')}{f' (versions: {versions})' if versions else ''}."
+        f"Data were queried with PyBIDS{cite('yarkoni2019')} and images read with NiBabel{cite('nibabel')}; "
+        "computation used "
+        f"PyTorch{cite('paszke2019')}, NumPy{cite('harris2020')} and SciPy{cite('virtanen2020')}"
+        f"{f' (versions: {versions})' if versions else ''}."
     )
 
 

@@ -130,6 +130,12 @@ def overlap_measures(rows: Sequence[LabelOverlap], when: str) -> dict[str, float
     }
 
 
+def jaccard(a: Mask, b: Mask) -> float | None:
+    """Intersection over union of two masks; none when both are empty."""
+    union = int(np.count_nonzero(a | b))
+    return int(np.count_nonzero(a & b)) / union if union else None
+
+
 def coverage(mask: Mask, by: Mask) -> float | None:
     """Fraction of a mask that another one covers; none when the mask is empty."""
     total = int(np.count_nonzero(mask))

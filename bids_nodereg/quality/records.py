@@ -109,6 +109,16 @@ class MethodsFacts:
         Which images had lesion masks: ``fixed``, ``moving``.
     information_weight
         Weight of the local mutual information beside a structural descriptor; 0 for none.
+    bias_corrected
+        Images whose bias field was divided out, in words, such as ``fixed images``.
+    brain_masks
+        Where brain masks came from: keys of :data:`~bids_nodereg.quality.methods.BRAIN_MASKS`.
+    templates
+        Names of the output spaces.
+    from_templateflow
+        Whether templates came from TemplateFlow.
+    composed
+        Whether images reached a template through another image.
     """
 
     version: str
@@ -130,6 +140,11 @@ class MethodsFacts:
     stiffness: tuple[str, ...] = ()
     lesion_masks: tuple[str, ...] = ()
     information_weight: float = 0.0
+    bias_corrected: tuple[str, ...] = ()
+    brain_masks: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    from_templateflow: bool = False
+    composed: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +169,8 @@ class PairReport:
         Path relative to the output folder by figure, as :func:`figures.pair.draw_pair` names them.
     outputs
         What was written.
+    viewer
+        Address of its interactive page, relative to the output folder; empty where there is none.
     labels_before, labels_after
         Overlap of each label by the affine alone and by the whole map.
     facts
@@ -172,6 +189,7 @@ class PairReport:
     figures: Mapping[str, str]
     outputs: OutputFiles
     facts: MethodsFacts | None = None
+    viewer: str = ""
     labels_before: tuple[LabelOverlap, ...] = ()
     labels_after: tuple[LabelOverlap, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)

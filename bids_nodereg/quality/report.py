@@ -6,20 +6,17 @@ or run anything else. Everything that came from a data set is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import replace
-from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from bids_nodereg.errors import MissingInputError
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.commands import reuse_commands
 from bids_nodereg.quality.dictionary import DICTIONARY
+from bids_nodereg.quality.embed import data_uri, fitting_scale
 from bids_nodereg.quality.methods import methods
+from bids_nodereg.quality.page import asset, environment, policy
 from bids_nodereg.quality.report_tables import label_rows, measure_groups, tiles
 
 if TYPE_CHECKING:
@@ -28,7 +25,8 @@ if TYPE_CHECKING:
 
     from bids_nodereg.quality.records import FailedPair, MethodsFacts, PairReport
 
-TYPES = {".webp": "image/webp", ".png": "image/png", ".svg": "image/svg+xml"}
+OWN_FACTS = ("fixed_contrasts", "moving_contrasts", "bias_corrected", "brain_masks")
+"""What may differ between pairs of one text."""
 
 
 def render_subject(
@@ -69,25 +67,24 @@ def render_subject(
     OutputError
         If the page cannot be written.
     """
-    style, script = _asset("report.css"), _asset("report.js")
-    environment = Environment(
-        loader=PackageLoader("bids_nodereg.quality", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
-        subject=subject,
-        pairs=[_pair_context(pair, out_html.parent) for pair in pairs],
-        failed=failed,
-        methods=[methods(each) for each in _by_settings(pairs)],
-        version=version,
-        run=run,
-        # Both are files of this package, so they are the only text that is not escaped.
-        style=Markup(style),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        policy=_policy(script),
+    style, script = asset("report.css"), asset("report.js")
+    folder = out_html.parent
+    scale = fitting_scale(folder / path for pair in pairs for path in pair.figures.values())
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            subject=subject,
+            pairs=[_pair_context(pair, folder, scale) for pair in pairs],
+            failed=failed,
+            methods=[methods(each) for each in _by_settings(pairs)],
+            version=version,
+            run=run,
+            # Both are files of this package, so they are the only text that is not escaped.
+            style=Markup(style),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            policy=policy(script),
+        )
     )
     write_text(out_html, page)
     return out_html
@@ -96,53 +93,28 @@ def render_subject(
 def _by_settings(pairs: Sequence[PairReport]) -> list[MethodsFacts]:
     """What the pairs share, once for each set of settings, with the contrasts of all that share it."""
     groups: dict[MethodsFacts, list[MethodsFacts]] = {}
+    nothing: dict[str, Any] = dict.fromkeys(OWN_FACTS, ())
     for facts in (pair.facts for pair in pairs if pair.facts is not None):
-        groups.setdefault(replace(facts, fixed_contrasts=(), moving_contrasts=()), []).append(facts)
-    return [
-        replace(
-            shared,
-            fixed_contrasts=tuple(sorted({name for facts in group for name in facts.fixed_contrasts})),
-            moving_contrasts=tuple(sorted({name for facts in group for name in facts.moving_contrasts})),
-        )
-        for shared, group in groups.items()
-    ]
+        shared = replace(facts, **nothing)
+        groups.setdefault(shared, []).append(facts)
+    return [replace(shared, **_united(group)) for shared, group in groups.items()]
 
 
-def _pair_context(pair: PairReport, folder: Path) -> dict[str, object]:
+def _united(group: Sequence[MethodsFacts]) -> dict[str, Any]:
+    """Give what is true of any pair of a group."""
+    return {
+        name: tuple(sorted({word for facts in group for word in getattr(facts, name)})) for name in OWN_FACTS
+    }
+
+
+def _pair_context(pair: PairReport, folder: Path, scale: float) -> dict[str, object]:
     """Gather what the template shows of one pair."""
     return {
         "pair": pair,
-        "images": {name: _data_uri(folder / path) for name, path in pair.figures.items()},
+        "images": {name: data_uri(folder / path, scale) for name, path in pair.figures.items()},
         "tiles": tiles(pair),
         "groups": measure_groups(pair.measures),
         "labels": label_rows(pair),
         "commands": reuse_commands(pair),
         "dictionary": DICTIONARY,
     }
-
-
-def _policy(script: str) -> str:
-    """Allow pictures inside the page, its own style and its own script, and nothing else."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _data_uri(path: Path) -> str:
-    """Read a figure as a data URI."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        msg = (
-            f"{path}: figure cannot be read ({error.strerror}). The report needs every figure drawn; "
-            "run the pair again with --force."
-        )
-        raise MissingInputError(msg) from error
-    return f"data:{TYPES[path.suffix]};base64,{base64.b64encode(content).decode()}"
-
-
-def _asset(name: str) -> str:
-    """Load a file that goes into the page as it is."""
-    return resources.files(__package__).joinpath("templates").joinpath(name).read_text(encoding="utf-8")

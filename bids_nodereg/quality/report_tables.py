@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from bids_nodereg.quality.records import PairReport
 
 NOTHING = "n/a"
+UNCHANGED = 0.002
+"""Relative change of a score that is not worth a mark: resampling alone makes as much."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ def _measure_row(
     before = measures.get(before_key) if before_key else None
     return MeasureRow(
         name=description.name.removesuffix(", registered"),
-        units="" if description.units in {"1", "fraction"} else description.units,
+        units="" if description.units in {"1", "fraction"} else description.units.replace("^2", "²"),
         text=description.text,
         before=number(before, description.units) if before_key else "",
         after=number(after, description.units),
@@ -177,10 +179,10 @@ def _twin(key: str) -> str | None:
 
 
 def _change(before: float | None, after: float | None, better: str) -> str:
-    """Say whether a score became better; nothing when it cannot be said or is the same to 1e-4."""
+    """Say whether a score became better; nothing when it cannot be said or changed by 0.2 % or less."""
     if before is None or after is None or better not in {"higher", "lower"}:
         return ""
     gain = (after - before) * (1 if better == "higher" else -1)
-    if abs(gain) <= 1e-4 * max(abs(before), 1e-12):
+    if abs(gain) <= UNCHANGED * max(abs(before), 1e-12):
         return ""
     return "better" if gain > 0 else "worse"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage, stats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 BINS = 64
 CLIP_PERCENT = (0.5, 99.5)
+
+LOCAL_RADIUS = 4
+"""Half-width in voxels of the window of the local correlation."""
+
+FLAT = 1e-4
+"""A window whose variance is below this part of the variance in the mask has nothing to compare."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,59 @@ def correlation(fixed: Image, moving: Image, mask: Mask) -> float:
     return float(a @ b) / norm if norm > 0 else float("nan")
 
 
+def local_correlation(fixed: Image, moving: Image, mask: Mask) -> float:
+    """Mean over a mask of the Pearson correlation in a window around each voxel (LNCC), signed.
+
+    Only for images of one contrast: it asks that bright be bright, and lets the brightness drift from
+    place to place (Avants et al., Medical Image Analysis 12, 2008, there squared).
+
+    Parameters
+    ----------
+    fixed, moving
+        ``(i, j, k)`` on one grid.
+    mask
+        ``(i, j, k)``, the voxels whose windows count. Windows that are flat in either image are left
+        out.
+
+    Returns
+    -------
+    float
+        In [-1, 1]; not a number when no window has anything in it.
+    """
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
+        return float("nan")
+    box = tuple(
+        slice(max(0, part.start - LOCAL_RADIUS), part.stop + LOCAL_RADIUS) for part in boxes[0] if part
+    )
+    inside = mask[box]
+    a, b = (np.asarray(image[box], np.float64) - np.mean(image[mask]) for image in (fixed, moving))
+
+    def mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        smooth: NDArray[np.float64] = ndimage.uniform_filter(values, 2 * LOCAL_RADIUS + 1)
+        return smooth[inside]
+
+    mean_a, mean_b = mean(a), mean(b)
+    variance_a, variance_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
+    told = (variance_a > FLAT * np.var(a[inside])) & (variance_b > FLAT * np.var(b[inside]))
+    if not told.any():
+        return float("nan")
+    covariance = (mean(a * b) - mean_a * mean_b)[told]
+    return float(np.mean(covariance / np.sqrt(variance_a[told] * variance_b[told])))
+
+
+def rank_correlation(fixed: Image, moving: Image, mask: Mask) -> float:
+    """Spearman's correlation inside a mask; not a number when an image is constant there.
+
+    It asks only whether bright goes with bright, not how bright: that is what two images of one contrast
+    share whatever the scanner, and two images of different contrasts do not.
+    """
+    a, b = np.asarray(fixed[mask]), np.asarray(moving[mask])
+    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return correlation(stats.rankdata(a), stats.rankdata(b), np.ones(a.size, bool))
+
+
 def similarity_measures(fixed: Image, before: Image, after: Image, mask: Mask) -> dict[str, float]:
     """NMI, MI and NCC of the fixed image with the moving one before and after; keys of the dictionary.
 
@@ -106,6 +166,7 @@ def similarity_measures(fixed: Image, before: Image, after: Image, mask: Mask) -
     return {
         "nmi_before": first.nmi,
         "nmi_after": second.nmi,
+        "nmi_gain": second.nmi - first.nmi,
         "mi_before_nat": first.mi,
         "mi_after_nat": second.mi,
         "ncc_before": correlation(fixed, before, mask),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from bids_nodereg.app import stages
-from bids_nodereg.app.inputs import read_inputs
+from bids_nodereg.app.images import read_inputs
 from bids_nodereg.app.jobs import Job, find_jobs, open_input
 from bids_nodereg.app.status import fingerprint
 from bids_nodereg.cli import parse

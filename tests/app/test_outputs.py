@@ -34,6 +34,8 @@ PAIR_FILES = {
     "sub-01_from-T2w_to-T1w_mode-image_desc-inversewarp_xfm.nii.gz",
     "sub-01_from-T2w_to-T1w_mode-image_desc-jacobian_xfm.nii.gz",
     "sub-01_from-T2w_to-T1w_mode-image_desc-jacobian_xfm.json",
+    "sub-01_from-T2w_to-T1w_mode-image_desc-logjacobian_xfm.nii.gz",
+    "sub-01_from-T2w_to-T1w_mode-image_desc-logjacobian_xfm.json",
     "sub-01_from-T2w_to-T1w_mode-image_qc.json",
     "sub-01_space-T1w_desc-nodereg_T2w.nii.gz",
     "sub-01_space-T1w_desc-nodereg_T2w.json",
@@ -44,7 +46,7 @@ PAIR_FILES = {
 FIGURES = {
     *("after_T2w.webp", "before_T2w.webp", "convergence_T2w.svg", "displacement_T2w.webp", "error_T2w.webp"),
     *("edgesafter_T2w.webp", "edgesbefore_T2w.webp", "fixed_T2w.webp", "grid_T2w.webp"),
-    *("histogram_T2w.svg", "logjacobian_T2w.webp"),
+    *("histogram_T2w.svg", "logjacobian_T2w.webp", "checkerboard_T2w.webp", "inverse_T2w.webp"),
 }
 RAW_T1W = "bids:raw:sub-01/anat/sub-01_T1w.nii.gz"
 RAW_T2W = "bids:raw:sub-01/anat/sub-01_T2w.nii.gz"
@@ -88,7 +90,7 @@ def test_every_json_is_an_object_with_plain_numbers(done):
         raise AssertionError(text)
 
     files = [path for path in done.out.rglob("*.json") if path.is_file()]
-    assert len(files) == 10
+    assert len(files) == 11
     for path in files:
         assert isinstance(json.loads(path.read_text("utf-8"), parse_constant=refuse), dict), path
 

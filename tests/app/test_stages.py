@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bids_nodereg.app import stages
-from bids_nodereg.app.inputs import Inputs, looks_skull_stripped, read_inputs
+from bids_nodereg.app.images import read_inputs
+from bids_nodereg.app.inputs import Inputs, looks_skull_stripped
 from bids_nodereg.app.jobs import find_jobs, open_input
 from bids_nodereg.cli import parse
 from bids_nodereg.imaging.prepare import onto_grid, prepare, working_grid

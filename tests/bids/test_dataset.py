@@ -33,19 +33,39 @@ def filters_of(tmp_path, content):
     return read_filters(path)
 
 
+def counted_layouts(monkeypatch):
+    layouts = []
+    original = index.layout_of
+    monkeypatch.setattr(
+        "bids_nodereg.bids.dataset.layout_of",
+        lambda *arguments: layouts.append(original(*arguments)) or layouts[-1],
+    )
+    return layouts
+
+
 def test_only_the_participant_asked_for_is_indexed(tmp_path, monkeypatch):
     names = [f"sub-{number:03d}_{suffix}.nii.gz" for number in range(60) for suffix in ("T1w", "T2w")]
     root = make_dataset(tmp_path / "raw", *names, "sub-007x_T1w.nii.gz")
-    layouts = []
-    original = index.participant_layout
-    monkeypatch.setattr(
-        "bids_nodereg.bids.dataset.participant_layout",
-        lambda *arguments: layouts.append(original(*arguments)) or layouts[-1],
-    )
+    layouts = counted_layouts(monkeypatch)
     assert found(root, "007") == ["sub-007_T1w.nii.gz", "sub-007_T2w.nii.gz"]
     (layout,) = layouts
     indexed = {path for path in layout.get(return_type="filename") if path.endswith(".nii.gz")}
     assert len(indexed) == 2
+
+
+def test_one_index_serves_many_participants_in_batches(tmp_path, monkeypatch):
+    labels = [f"{number:02d}" for number in range(7)]
+    root = make_dataset(tmp_path / "raw", *(f"sub-{label}_T1w.nii.gz" for label in labels))
+    (root / "sub-empty").mkdir()
+    layouts = counted_layouts(monkeypatch)
+    monkeypatch.setattr("bids_nodereg.bids.dataset.BATCH", 3)
+    monkeypatch.setattr(index, "MOST_NAMED", 2)
+    each = list(open_dataset(root).select_each([*labels, "empty"]))
+    assert [subject for subject, _ in each] == [*labels, "empty"]
+    assert [[image.subject for image in found.images] for _, found in each] == [
+        [label] for label in labels
+    ] + [[]]
+    assert len(layouts) == 3
 
 
 def test_pybids_is_not_imported_before_the_first_query(tmp_path):
@@ -166,6 +186,8 @@ def test_a_broken_link_is_a_candidate_with_a_problem(tmp_path):
 def test_sessions_restrict(tmp_path):
     root = make_dataset(tmp_path, *(f"sub-01_ses-{session}_T1w.nii.gz" for session in ("a", "b", "c")))
     assert found(root, sessions=["ses-c", "a"]) == ["sub-01_ses-a_T1w.nii.gz", "sub-01_ses-c_T1w.nii.gz"]
+    make_dataset(root, "sub-02_T1w.nii.gz")  # a filter on sessions does not apply to what has none
+    assert found(root, "02", sessions=["a"]) == ["sub-02_T1w.nii.gz"]
     left_out = open_dataset(root).select("01", ["zz"]).left_out
     assert len(left_out) == 3
     assert left_out[0].reason == "session a was not asked for"

@@ -46,6 +46,8 @@ def test_all_names_of_a_simple_pair():
         f"{anat}_from-T2w_to-T1w_mode-image_desc-inversewarp_xfm.nii.gz",
         f"{anat}_from-T2w_to-T1w_mode-image_desc-jacobian_xfm.nii.gz",
         f"{anat}_from-T2w_to-T1w_mode-image_desc-jacobian_xfm.json",
+        f"{anat}_from-T2w_to-T1w_mode-image_desc-logjacobian_xfm.nii.gz",
+        f"{anat}_from-T2w_to-T1w_mode-image_desc-logjacobian_xfm.json",
         f"{anat}_from-T2w_to-T1w_mode-image_qc.json",
         f"{anat}_space-T1w_desc-nodereg_T2w.nii.gz",
         f"{anat}_space-T1w_desc-nodereg_T2w.json",

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from bids_nodereg.bids.candidates import candidate_table, candidates_as_json, no_pair_message
 from bids_nodereg.bids.dataset import LeftOut, open_dataset
 from bids_nodereg.bids.image import SideFile
+from bids_nodereg.bids.longitudinal import longitudinal
 from bids_nodereg.bids.pairs import (
-    RULES,
     RuleOptions,
-    longitudinal,
     pairs_of,
     with_derivatives,
     within_session,
     without_lesion_masks,
 )
+from bids_nodereg.bids.sessions import Timeline
+from bids_nodereg.bids.to_template import ALL_RULES
 from tests.bids.make import make_dataset, make_images
 from tests.shared_data import shared_data
 
@@ -52,12 +53,25 @@ def reasons(candidates):
         (["UNIT1", "T2w"], {"T2w": "UNIT1"}),
         (["T1w"], {}),
         ([], {}),
-        # sessions are apart
+        # each session has its own reference, or borrows one of the same kind
+        (
+            ["ses-1_T1w", "ses-1_T2w", "ses-2_T1w", "ses-2_T2w", "ses-2_FLAIR"],
+            {"ses-1_T2w": "ses-1_T1w", "ses-2_T2w": "ses-2_T1w", "ses-2_FLAIR": "ses-2_T1w"},
+        ),
         (
             ["ses-1_T1w", "ses-1_T2w", "ses-2_T2w", "ses-2_FLAIR"],
-            {"ses-1_T2w": "ses-1_T1w", "ses-2_FLAIR": "ses-2_T2w"},
+            {"ses-1_T2w": "ses-1_T1w", "ses-2_T2w": "ses-1_T1w", "ses-2_FLAIR": "ses-1_T1w"},
         ),
-        (["T1w", "ses-1_T2w"], {}),
+        (["ses-1_T1w", "ses-2_UNIT1", "ses-2_T2w"], {"ses-2_T2w": "ses-2_UNIT1"}),
+        (
+            ["ses-1_T2w", "ses-1_FLAIR", "ses-2_FLAIR"],
+            {"ses-1_FLAIR": "ses-1_T2w", "ses-2_FLAIR": "ses-1_T2w"},
+        ),
+        (
+            ["ses-1_acq-a_T1w", "ses-1_acq-b_T1w", "ses-2_acq-b_T2w", "ses-2_acq-b_run-2_T2w"],
+            {"ses-2_acq-b_T2w": "ses-1_acq-b_T1w"},
+        ),
+        (["T1w", "ses-1_T2w"], {"ses-1_T2w": "T1w"}),
         # repetitions: the first of each, in natural order
         (["run-10_T1w", "run-2_T1w", "run-10_T2w", "run-2_T2w"], {"run-2_T2w": "run-2_T1w"}),
         (["run-02_T1w", "run-10_T1w", "T2w"], {"T2w": "run-02_T1w"}),
@@ -135,6 +149,52 @@ def test_without_a_usable_reference_the_next_contrast_is_not_taken_when_asked_fo
     assert asked[1].reason == "the reference sub-01_T1w.nii.gz cannot be used: broken link"
 
 
+def days(**sessions):
+    return Timeline(tuple((label.removeprefix("s"), float(day)) for label, day in sessions.items()), "a test")
+
+
+def test_a_borrowed_reference_is_of_the_nearest_session_in_time(tmp_path):
+    images = images_of(tmp_path, "ses-1_T1w", "ses-2_T2w", "ses-3_T1w", "ses-4_T1w")
+    for timeline, nearest in (
+        (days(s1=0, s2=203, s3=300, s4=1), "3"),
+        (days(s1=0, s2=100, s3=300, s4=600), "1"),
+        (days(s1=0, s2=10, s3=300, s4=11), "4"),
+        (days(s1=0, s2=10, s3=20, s4=30), "1"),  # of two as near the earlier
+        (days(s1=20, s2=10, s3=0, s4=30), "3"),
+        (Timeline(), "1"),
+    ):
+        (pair,) = pairs_of(within_session(images, RuleOptions(timeline=timeline)))
+        assert (pair.fixed.session, pair.rule) == (nearest, "across-sessions")
+
+
+def test_the_reason_tells_the_session_and_the_days(tmp_path):
+    images = images_of(tmp_path, "ses-1_T1w", "ses-2_T2w", "ses-3_T1w")
+    options = RuleOptions(timeline=days(s1=0, s2=203, s3=410.25))
+    said = {stem(row.moving): row.reason for row in within_session(images, options)}
+    assert said["ses-2_T2w"] == (
+        "T2w onto the T1w of ses-1, the nearest session that has one (203 days earlier, by a test); "
+        "ses-2 has no usable T1w"
+    )
+    broken = [replace(each, problem="broken link") if stem(each) == "ses-1_T1w" else each for each in images]
+    (row,) = (row for row in within_session(broken, options) if row.taken)
+    assert row.reason.startswith(
+        "T2w onto the T1w of ses-3, the only session that has one (207.2 days later, by a test)"
+    )
+    (row,) = (row for row in within_session(broken, DEFAULT) if row.taken)
+    assert "(by the order of the labels; no times are known of all sessions)" in row.reason
+
+
+def test_crossing_a_session_can_be_switched_off(tmp_path):
+    images = images_of(tmp_path, "ses-1_T1w", "ses-2_T2w", "ses-2_FLAIR", "ses-3_PDw")
+    alone = RuleOptions(within="session")
+    assert taken(within_session(images, alone)) == {"ses-2_FLAIR": "ses-2_T2w"}
+    assert {row.rule for row in within_session(images, alone)} == {"within-session"}
+    asked = RuleOptions(within="session", fixed_suffix="T1w")
+    assert taken(within_session(images, asked)) == {}
+    crossed = taken(within_session(images, RuleOptions(fixed_suffix="PDw", moving_suffixes=("FLAIR",))))
+    assert crossed == {"ses-2_FLAIR": "ses-3_PDw"}
+
+
 def test_longitudinal_goes_back_to_the_first_session(tmp_path):
     images = images_of(
         tmp_path,
@@ -149,6 +209,43 @@ def test_longitudinal_goes_back_to_the_first_session(tmp_path):
     candidates = longitudinal(images, DEFAULT)
     assert taken(candidates) == {"ses-2_acq-b_T1w": "ses-1_acq-b_T1w", "ses-10_T1w": "ses-1_acq-b_T1w"}
     assert reasons(candidates) == {"ses-3_T2w": "ses-3 has no usable T1w to go onto that of ses-1"}
+
+
+def test_longitudinal_begins_with_the_first_in_time(tmp_path):
+    images = images_of(tmp_path, "ses-a_T1w", "ses-b_T1w", "ses-c_T1w")
+    candidates = longitudinal(images, RuleOptions(timeline=days(a=30, b=0, c=10)))
+    assert taken(candidates) == {"ses-a_T1w": "ses-b_T1w", "ses-c_T1w": "ses-b_T1w"}
+    assert [row.reason for row in candidates] == [
+        "T1w of ses-c (10 days later, by a test) onto that of the first session, ses-b",
+        "T1w of ses-a (30 days later, by a test) onto that of the first session, ses-b",
+    ]
+
+
+def test_longitudinal_onto_a_named_base(tmp_path):
+    images = images_of(tmp_path, "ses-1_T1w", "ses-2_T2w", "ses-2_T1w", "ses-3_T1w", "ses-3_T2w")
+    named = RuleOptions(longitudinal_base="3", timeline=days(s1=0, s2=5, s3=9))
+    candidates = longitudinal(images, named)
+    assert taken(candidates) == {"ses-1_T1w": "ses-3_T1w", "ses-2_T1w": "ses-3_T1w"}
+    assert candidates[0].reason == "T1w of ses-1 (9 days earlier, by a test) onto that of the base, ses-3"
+    (absent,) = longitudinal(images, RuleOptions(longitudinal_base="9"))
+    assert absent.reason == ("ses-9, the base asked for, is not there; the sessions are ses-1, ses-2, ses-3")
+
+
+def test_longitudinal_takes_a_contrast_that_two_sessions_share(tmp_path):
+    images = images_of(tmp_path, "ses-1_FLAIR", "ses-2_T1w", "ses-2_T2w", "ses-3_T1w", "ses-4_FLAIR")
+    candidates = longitudinal(images, DEFAULT)
+    assert taken(candidates) == {"ses-3_T1w": "ses-2_T1w"}
+    assert "the first session that has one, ses-2" in next(row.reason for row in candidates if row.taken)
+    assert set(reasons(candidates)) == {"ses-1_FLAIR", "ses-4_FLAIR"}
+    assert taken(longitudinal(images, RuleOptions(longitudinal_base="4"))) == {"ses-1_FLAIR": "ses-4_FLAIR"}
+    assert taken(longitudinal(images, RuleOptions(fixed_suffix="T2w"))) == {}
+
+
+def test_longitudinal_without_a_usable_reference_says_so(tmp_path):
+    images = [replace(each, problem="broken link") for each in images_of(tmp_path, "ses-1_T1w", "ses-2_T1w")]
+    (row,) = longitudinal(images, DEFAULT)
+    assert row.reason.startswith("the first session has no reference: the reference sub-01_ses-1_T1w.nii.gz")
+    assert row.reason.endswith("cannot be used: broken link")
 
 
 def test_longitudinal_needs_two_sessions(tmp_path):
@@ -174,24 +271,30 @@ STEMS = st.lists(
 )
 
 
-@pytest.mark.parametrize("rule", sorted(RULES))
-@given(stems=STEMS, all_pairs=st.booleans())
-def test_every_rule_keeps_to_the_participant_and_makes_no_cycle(tmp_path_factory, rule, stems, all_pairs):
+@pytest.mark.parametrize("rule", ["longitudinal", "within-session"])
+@given(stems=STEMS, all_pairs=st.booleans(), within=st.sampled_from(["session", "subject"]))
+def test_every_rule_keeps_to_the_participant_and_makes_no_cycle(
+    tmp_path_factory, rule, stems, all_pairs, within
+):
     root = tmp_path_factory.getbasetemp()
     images = [
         image
         for sub in ("01", "02")
         for image in make_images(root, *(f"sub-{sub}_{s}.nii.gz" for s in stems))
     ]
-    options = RuleOptions(all_pairs=all_pairs)
-    pairs = pairs_of(RULES[rule](images, options))
-    assert pairs == pairs_of(RULES[rule](images[::-1], options))  # the order of the images does not matter
+    options = RuleOptions(all_pairs=all_pairs, within=within)
+    pairs = pairs_of(ALL_RULES[rule](images, options))
+    assert pairs == pairs_of(
+        ALL_RULES[rule](images[::-1], options)
+    )  # the order of the images does not matter
     assert len({pair.moving for pair in pairs}) == len(pairs)
     for pair in pairs:
         assert pair.fixed != pair.moving
         assert pair.fixed.subject == pair.moving.subject
         if rule == "within-session":
-            assert pair.fixed.session == pair.moving.session
+            crosses = pair.fixed.session != pair.moving.session
+            assert crosses == (pair.rule == "across-sessions")
+            assert not crosses or within == "subject"
             assert pair.fixed.suffix != pair.moving.suffix or all_pairs or pair.moving.entity("ceagent")
     if not all_pairs and rule != "longitudinal":
         assert not {pair.fixed for pair in pairs} & {pair.moving for pair in pairs}

@@ -1,10 +1,48 @@
-"""A small pair report for the tests of the page."""
+"""A small pair report for the tests of the pages, and a reader that checks what a page is made of."""
 
 from __future__ import annotations
+
+from html.parser import HTMLParser
 
 from bids_nodereg.quality.overlap import LabelOverlap
 from bids_nodereg.quality.records import InputImage, MethodsFacts, OutputFiles, PairReport
 from bids_nodereg.quality.verdict import Verdict
+
+EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
+VOID = {"meta", "img", "input", "br", "link", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects identifiers, links and loaded addresses, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.open: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        values = dict(attributes)
+        assert not [name for name in values if name.startswith("on")]
+        self.ids += [values["id"]] if values.get("id") else []
+        if tag == "a":
+            self.links.append(values["href"] or "")
+        elif values.keys() & {"src", "href"}:
+            self.loads.append(values.get("src") or values.get("href") or "")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
 
 FACTS = MethodsFacts(
     version="0.1.0",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from bids_nodereg.cli import main
 from bids_nodereg.quality.commands import reuse_commands
 from bids_nodereg.quality.records import OutputFiles
 from tests.quality.pages import image, pair_report
@@ -74,6 +75,15 @@ def test_python_lines_make_the_moved_image(tool: str, output_folder: Path) -> No
     pytest.importorskip(tool)
 
     exec(compile(code(tool), tool, "exec"), {})  # noqa: S102 - these lines are what users paste
+
+    moved_equals_truth(output_folder)
+
+
+def test_our_own_line_makes_the_moved_image(output_folder: Path) -> None:
+    words = shlex.split(code("nodereg").replace("\\\n", ""), comments=True)
+    assert words[0] == "bids-nodereg"
+
+    assert main(words[1:]) == 0
 
     moved_equals_truth(output_folder)
 

@@ -243,6 +243,7 @@ def test_every_figure_of_a_pair_is_written_small_and_not_blank(tmp_path: Path) -
         "after",
         "edgesbefore",
         "edgesafter",
+        "checkerboard",
         "logjacobian",
         "displacement",
         "grid",

@@ -5,7 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from bids_nodereg.quality.methods import SIMILARITIES, methods, methods_markdown, references
+from bids_nodereg.quality.methods import (
+    BRAIN_MASKS,
+    SIMILARITIES,
+    TEMPLATES,
+    methods,
+    methods_markdown,
+    references,
+)
 from tests.quality.pages import FACTS
 
 
@@ -49,6 +56,14 @@ def test_the_text_says_what_was_set() -> None:
         ({"stiffness": ("a given map",)}, "The penalty on the gradient varied in space with a given map."),
         ({"lesion_masks": ("fixed",)}, "in a lesion mask of the fixed image was left out of the comparison"),
         ({"lesion_masks": ("fixed", "moving")}, "a lesion mask of the fixed and moving image was"),
+        ({"bias_corrected": ("fixed images",)}, "The bias field of fixed images was estimated by N4 ["),
+        ({"brain_masks": ("given", "deepbet")}, "came from masks that were given and deepbet ["),
+        (
+            {"templates": ("MNI152NLin6Asym", "own"), "from_templateflow": True},
+            "registered to T1w images and the templates with nodereg",
+        ),
+        ({"templates": ("own",)}, "The template was own."),
+        ({"templates": ("MNIColin27",), "composed": True}, "by the composition of both maps"),
         ({"descriptor": "lmi"}, "by the mutual information of intensities within patches"),
         ({"descriptor": "contrastive+mind-ssc"}, "label maps and the same for every pair, together with the"),
     ],
@@ -73,13 +88,36 @@ def test_a_rigid_run_does_not_claim_a_deformation() -> None:
 
 
 def test_every_reference_is_cited_by_some_setting() -> None:
+    everything = replace(
+        FACTS,
+        captured=True,
+        lesion_masks=("moving",),
+        bias_corrected=("all images",),
+        brain_masks=tuple(BRAIN_MASKS),
+        templates=tuple(TEMPLATES),
+        from_templateflow=True,
+    )
     texts = [
-        methods(replace(FACTS, descriptor=descriptor, solver=solver, captured=True, lesion_masks=("moving",)))
+        methods(replace(everything, descriptor=descriptor, solver=solver))
         for descriptor in SIMILARITIES
         for solver in ("rk4", "scaling and squaring")
     ]
 
     assert {entry for text in texts for entry in text.references} == set(references().values())
+
+
+def test_every_reference_can_be_found() -> None:
+    """Authors, a year, and a DOI or the number of a preprint."""
+    for key, entry in references().items():
+        assert re.search(r"doi:10\.\d{4,}/\S+$|arXiv:\d{4}\.\d{4,5}", entry), key
+        assert re.match(r"[A-Z][\w' -]+ [A-Z]+,? |van ", entry), key
+        assert key == "nibabel" or re.search(rf"\b{key[-4:]}\b", entry), key
+
+
+def test_a_template_alone_is_the_fixed_image() -> None:
+    text = " ".join(methods(replace(FACTS, fixed_contrasts=(), templates=("own",))).paragraphs)
+
+    assert "images were registered to the template with" in text
 
 
 def test_markdown_ends_with_the_numbered_list() -> None:

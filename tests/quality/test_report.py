@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,46 +14,11 @@ from bids_nodereg.quality.measures import measure_pair
 from bids_nodereg.quality.records import FailedPair, from_json, to_json
 from bids_nodereg.quality.report import render_subject
 from bids_nodereg.quality.report_tables import label_rows, measure_groups, number, tiles
-from tests.quality.pages import FACTS, image, pair_report
+from tests.quality.pages import EVIL, FACTS, Page, image, pair_report
 from tests.quality.test_measures import registered_pair
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
-VOID = {"meta", "img", "input", "br", "link", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects identifiers, links and loaded addresses, and checks that tags are closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.loads: list[str] = []
-        self.open: list[str] = []
-        self.scripts: list[str] = []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        values = dict(attributes)
-        assert not [name for name in values if name.startswith("on")]
-        self.ids += [values["id"]] if values.get("id") else []
-        if tag == "a":
-            self.links.append(values["href"] or "")
-        elif values.keys() & {"src", "href"}:
-            self.loads.append(values.get("src") or values.get("href") or "")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts.append(data)
 
 
 def render(folder: Path, *pairs: object, **options: object) -> str:

@@ -4,8 +4,15 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from bids_nodereg.quality.similarity import correlation, mutual_information, similarity_measures
+from bids_nodereg.quality.similarity import (
+    correlation,
+    local_correlation,
+    mutual_information,
+    rank_correlation,
+    similarity_measures,
+)
 
 RNG = np.random.default_rng(7)
 ALL = np.ones((20, 20, 20), bool)
@@ -65,3 +72,34 @@ def test_the_same_image_before_and_after_gets_the_same_numbers_and_a_better_one_
     assert same["mi_before_nat"] == same["mi_after_nat"]
     assert better["nmi_after"] > better["nmi_before"] == same["nmi_before"]
     assert better["ncc_after"] == pytest.approx(-1)
+
+
+def test_local_correlation_forgives_a_drift_of_the_brightness_and_not_its_sign() -> None:
+    shape = (30, 30, 30)
+    image, mask = RNG.normal(size=shape), np.zeros(shape, bool)
+    mask[6:-6, 6:-6, 6:-6] = True
+    drift = 6 * np.linspace(0, 1, 30)[:, None, None]
+    other = RNG.normal(size=shape)
+
+    assert local_correlation(image, image + drift, mask) > 0.85
+    assert correlation(image, image + drift, mask) < 0.75
+    assert local_correlation(image, 5 - 3 * image, mask) == pytest.approx(-1)
+    assert local_correlation(image, other, mask) == pytest.approx(0, abs=0.02)
+
+
+def test_a_window_without_anything_in_it_is_left_out_of_the_local_correlation() -> None:
+    image = np.zeros((40, 20, 20))
+    image[20:] = RNG.normal(size=(20, 20, 20))
+
+    assert local_correlation(image, 2 * image + 1, np.ones(image.shape, bool)) == pytest.approx(1)
+    assert math.isnan(local_correlation(image, np.full(image.shape, 3.0), np.ones(image.shape, bool)))
+    assert math.isnan(local_correlation(image, image, np.zeros(image.shape, bool)))
+
+
+def test_rank_correlation_is_spearmans_and_knows_order_only() -> None:
+    a = RNG.normal(size=ALL.shape)
+    b = np.round(a + RNG.normal(size=ALL.shape), 1)  # with ties
+
+    assert rank_correlation(a, b, ALL) == pytest.approx(stats.spearmanr(a[ALL], b[ALL]).statistic)
+    assert rank_correlation(a, np.exp(3 * a), ALL) == pytest.approx(1)
+    assert math.isnan(rank_correlation(a, np.ones(ALL.shape), ALL))

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from bids_nodereg.quality.figures.mosaic import Layout, write_mosaic
+from bids_nodereg.quality.figures.window import grey_window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,19 +24,7 @@ EDGE_COLOUR = (255, 176, 0)
 EDGE_SCALE_MM = 1.2
 EDGE_STRONG_PERCENT = 88
 EDGE_WEAK_PART = 0.5
-
-
-def grey_window(volume: Volume, mask: NDArray[np.bool_]) -> tuple[float, float]:
-    """Intensities shown as black and white: 0.5th and 99.7th percentile in the mask."""
-    inside = volume[mask]
-    if inside.size == 0:
-        return (0.0, 1.0)
-    low, high = np.percentile(inside, [0.5, 99.7])
-    # Black stays the background: a brain without skull has no zero inside its mask.
-    return (
-        min(float(low), 0.0) if low < 0.2 * high else 0.0,
-        float(high) if high > low else float(low) + 1.0,
-    )
+SQUARE_MM = 18.0
 
 
 def grey(picture: Volume, window: tuple[float, float]) -> Rgb:
@@ -59,7 +48,7 @@ def write_anatomy(path: Path, volume: Volume, mask: NDArray[np.bool_], layout: L
     layout
         Slices; give the same one for images that are to be compared.
     """
-    window = grey_window(volume, mask)
+    window = grey_window(volume, mask, layout.view.spacing)
 
     def paint(plane: Plane, index: int) -> Rgb:
         return grey(np.asarray(layout.view.picture(volume, plane, index)), window)
@@ -81,7 +70,8 @@ def write_edges(path: Path, fixed: Volume, moving: Volume, mask: NDArray[np.bool
     layout
         Slices.
     """
-    window, view = grey_window(fixed, mask), layout.view
+    view = layout.view
+    window = grey_window(fixed, mask, view.spacing)
     strong = edge_strength(moving, mask, view)
 
     def paint(plane: Plane, index: int) -> Rgb:
@@ -92,6 +82,38 @@ def write_edges(path: Path, fixed: Volume, moving: Volume, mask: NDArray[np.bool
         cover = np.minimum(ndimage.gaussian_filter(edges.astype(np.float32), 0.55) * 2.2, 1)[..., None]
         blend = picture * (1 - cover) + np.array(EDGE_COLOUR, np.float32) * cover
         return np.asarray(blend, np.uint8)
+
+    return write_mosaic(path, layout, paint)
+
+
+def write_checkerboard(
+    path: Path, fixed: Volume, moving: Volume, mask: NDArray[np.bool_], layout: Layout
+) -> Path:
+    """Write squares that show the fixed and the moving image in turn.
+
+    Parameters
+    ----------
+    path
+        Final name, ``.webp``.
+    fixed, moving
+        ``(i, j, k)`` on one grid.
+    mask
+        ``(i, j, k)``, where the grey windows are taken from.
+    layout
+        Slices.
+    """
+    view = layout.view
+    windows = [grey_window(volume, mask, view.spacing) for volume in (fixed, moving)]
+
+    def paint(plane: Plane, index: int) -> Rgb:
+        size = layout.tile(plane)
+        first, second = (
+            grey(_enlarge(np.asarray(view.picture(volume, plane, index), np.float32), size), window)
+            for volume, window in zip((fixed, moving), windows, strict=True)
+        )
+        side = max(1, round(SQUARE_MM * layout.pixels_per_mm))
+        rows, columns = np.indices(first.shape[:2]) // side
+        return np.where(((rows + columns) % 2 == 0)[..., None], first, second)
 
     return write_mosaic(path, layout, paint)
 

@@ -51,7 +51,7 @@ def write_convergence(path: Path, trace: Trace) -> Path:
     """Write the objective and its terms per iteration with the borders of the levels.
 
     Levels start anew (other voxels, other descriptors), so a step between them is no setback. The
-    scale is logarithmic; a term that is zero or negative is not drawn there.
+    scale is linear: mutual information is a gain, so that the objective may be negative.
 
     Parameters
     ----------
@@ -65,18 +65,16 @@ def write_convergence(path: Path, trace: Trace) -> Path:
     curves = {"objective": trace.total, **trace.terms}
     for number, (name, values) in enumerate(curves.items()):
         height = np.asarray(values, float)
-        if not (height > 0).any():
+        if not height.any():
             continue
-        height = np.where(height > 0, height, np.nan)
         colour = INK if number == 0 else LINE_COLOURS[(number - 1) % len(LINE_COLOURS)]
         axes.plot(steps, height, color=colour, linewidth=1.8 if number == 0 else 1.2, label=name)
-    axes.set_yscale("log")
     for start, name in trace.levels:
         axes.axvline(start, color=INK, linewidth=0.6, alpha=0.35)
         place = axes.get_xaxis_transform()
         axes.text(start, 1.02, f" {name}", transform=place, color=INK, fontsize=8, va="bottom")
     axes.set_xlabel("iteration", color=INK)
-    axes.set_ylabel("weighted loss (log scale)", color=INK)
+    axes.set_ylabel("weighted loss", color=INK)
     axes.set_xlim(0, max(len(steps) - 1, 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bids_nodereg.quality.figures.anatomy import grey_window
 from bids_nodereg.quality.figures.mosaic import PLANES, WIDTH, save_image
 from bids_nodereg.quality.figures.slices import IN_PLANE_AXES, NORMAL_AXIS, Plane, View
+from bids_nodereg.quality.figures.window import grey_window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,11 +58,13 @@ def write_grid(
     widths = [wide for wide, _ in extents]
     panels = figure.subplots(1, 3, width_ratios=widths, gridspec_kw={"wspace": 0.01})
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1)
-    window = grey_window(fixed, mask)
+    window = grey_window(fixed, mask, view.spacing)
     for panel, plane in zip(panels, PLANES, strict=True):
         index = _through(mask, plane)
         picture = np.asarray(view.picture(fixed, plane, index))
-        panel.imshow(picture, cmap="gray", vmin=window[0], vmax=window[1] * 1.6, extent=_extent(view, plane))
+        # Darker than elsewhere, so that the lines stand out.
+        shades = {"cmap": "gray", "vmin": window[0], "vmax": window[1] * 1.6}
+        panel.imshow(picture, **shades, extent=_extent(view, plane), interpolation="bicubic")
         vectors = np.asarray(view.picture(forward_mm, plane, index), np.float32) @ to_axes.T
         _draw_lines(panel, view, plane, vectors, line_distance_mm)
         _finish(panel, view, plane, index)

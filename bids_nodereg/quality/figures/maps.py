@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 
-from bids_nodereg.quality.figures.anatomy import grey, grey_window
+from bids_nodereg.quality.figures.anatomy import grey
 from bids_nodereg.quality.figures.mosaic import ColourBar, Layout, write_mosaic
+from bids_nodereg.quality.figures.window import grey_window
 from bids_nodereg.quality.jacobian import LOG_FLOOR
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def _overlay(
     folded: Mask | None,
 ) -> Callable[[Plane, int], Rgb]:
     """Make a painter of one map: volume, its position on the scale from 0 to 1, and the colours."""
-    window, view = grey_window(fixed, mask), layout.view
+    view = layout.view
+    window = grey_window(fixed, mask, view.spacing)
     volume, position, colours = scale
 
     def paint(plane: Plane, index: int) -> Rgb:

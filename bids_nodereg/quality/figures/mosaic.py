@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PLANES: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
 WIDTH = 1680
 GAP = 6
+ROW_GAP = 16
+"""Between rows, so that the letters below one and above the next do not meet."""
 BAR_HEIGHT = 46
 INK = (226, 232, 240)
 FAINT = (148, 163, 184)
@@ -116,7 +118,7 @@ def write_mosaic(path: Path, layout: Layout, paint: Painter, bar: ColourBar | No
         ``path``.
     """
     heights = [layout.tile(plane)[1] for plane, _ in layout.rows]
-    height = sum(heights) + GAP * (len(heights) + 1) + (BAR_HEIGHT if bar else 0)
+    height = sum(heights) + ROW_GAP * (len(heights) - 1) + 2 * GAP + (BAR_HEIGHT if bar else 0)
     canvas = Image.new("RGB", (WIDTH, height))
     draw = ImageDraw.Draw(canvas)
     top = GAP
@@ -128,9 +130,9 @@ def write_mosaic(path: Path, layout: Layout, paint: Painter, bar: ColourBar | No
             tile = Image.fromarray(np.ascontiguousarray(paint(plane, index)))
             canvas.paste(tile.resize((width, tall), Image.Resampling.BICUBIC), (left, top))
             _annotate(draw, layout.view, plane, index, (left, top, width, tall), first=column == 0)
-        top += tall + GAP
+        top += tall + ROW_GAP
     if bar:
-        _draw_bar(canvas, draw, bar, top)
+        _draw_bar(canvas, draw, bar, top - ROW_GAP + GAP)
     return save_image(path, canvas)
 
 
@@ -164,18 +166,17 @@ def _annotate(
     *,
     first: bool,
 ) -> None:
-    """Write the slice's position, and the letters of its ends on the first of a row."""
+    """Write the slice's position and the letters of its ends, small where they repeat the first's."""
     left, top, width, height = place
     position = view.position_label(plane, index)
     write_on(draw, (left + width - 2, top + height - 1), position, "rd", faint=True)
     west, east, north, south = view.letters(plane)
-    # Left and right are what people mix up: they stand on every slice that has them.
-    if first or IN_PLANE_AXES[plane][0] == 0:
-        write_on(draw, (left + 2, top + height / 2), west, "lm")
-        write_on(draw, (left + width - 2, top + height / 2), east, "rm")
-    if first:
-        write_on(draw, (left + width / 2, top + 1), north, "mt")
-        write_on(draw, (left + width / 2, top + height - 1), south, "md")
+    # Left and right are what people mix up: they stand out on every slice that has them.
+    faint = not first and IN_PLANE_AXES[plane][0] != 0
+    write_on(draw, (left + 2, top + height / 2), west, "lm", faint=faint)
+    write_on(draw, (left + width - 2, top + height / 2), east, "rm", faint=faint)
+    write_on(draw, (left + width / 2, top - 2), north, "mt", faint=not first)
+    write_on(draw, (left + width / 2, top + height + 2), south, "md", faint=not first)
 
 
 def _draw_bar(canvas: Image.Image, draw: ImageDraw.ImageDraw, bar: ColourBar, top: int) -> None:

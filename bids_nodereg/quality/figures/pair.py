@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_nodereg.quality.displacement import endpoint_error_mm, magnitude_mm
-from bids_nodereg.quality.figures.anatomy import write_anatomy, write_edges
+from bids_nodereg.quality.displacement import (
+    endpoint_error_mm,
+    inverse_consistency_error_mm,
+    magnitude_mm,
+)
+from bids_nodereg.quality.figures.anatomy import write_anatomy, write_checkerboard, write_edges
 from bids_nodereg.quality.figures.charts import Trace, write_convergence, write_jacobian_histogram
 from bids_nodereg.quality.figures.grid import write_grid
 from bids_nodereg.quality.figures.maps import write_distance, write_log_jacobian
@@ -62,7 +66,8 @@ def draw_pair(
     -------
     dict
         Path by figure: ``fixed``, ``before``, ``after``, ``edgesbefore``, ``edgesafter``, ``logjacobian``,
-        ``histogram``, ``displacement``, ``grid``, and where there is data ``convergence``, ``error``.
+        ``checkerboard``, ``histogram``, ``displacement``, ``grid``, and where there is data ``inverse`` (what
+        forward and inverse map leave), ``error`` (to the truth) and ``convergence``.
     """
     view = view_of_mask(pair.mask, pair.affine, convention=convention)
     layout = layout_for(view, pair.mask)
@@ -72,7 +77,11 @@ def draw_pair(
     }
     for name, moving in (("edgesbefore", pair.before), ("edgesafter", pair.after)):
         paths[name] = write_edges(names.path(name, "webp"), pair.fixed, moving, pair.mask, layout)
+    paths["checkerboard"] = write_checkerboard(
+        names.path("checkerboard", "webp"), pair.fixed, pair.after, pair.mask, layout
+    )
     paths.update(_draw_deformation(pair, names, layout))
+    paths.update(_draw_errors(pair, names, layout))
     if trace is not None and len(trace.total) > 1:
         paths["convergence"] = write_convergence(names.path("convergence", "svg"), trace)
     return paths
@@ -84,7 +93,7 @@ def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) 
     determinant = jacobian_determinant(pair.forward_mm, pair.affine)
     folded = digital_diffeomorphism(pair.forward_mm, pair.affine).folded & mask
     through = _through_folds(folded, view, mask) or layout
-    paths = {
+    return {
         "logjacobian": write_log_jacobian(
             names.path("logjacobian", "webp"), fixed, determinant, folded, mask, through
         ),
@@ -101,12 +110,20 @@ def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) 
         ),
         "grid": write_grid(names.path("grid", "webp"), fixed, pair.forward_mm, mask, view),
     }
+
+
+def _draw_errors(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:
+    """Write where the two maps disagree, and where the forward one is off the truth."""
+    found = {}
+    if pair.inverse_mm is not None:
+        left_mm = inverse_consistency_error_mm(pair.forward_mm, pair.inverse_mm, pair.affine, pair.mask)
+        found["inverse"] = (left_mm, "inverse consistency error, mm")
     if pair.truth_mm is not None:
-        error = endpoint_error_mm(pair.forward_mm, pair.truth_mm)
-        paths["error"] = write_distance(
-            names.path("error", "webp"), fixed, error, mask, layout, "endpoint error, mm"
-        )
-    return paths
+        found["error"] = (endpoint_error_mm(pair.forward_mm, pair.truth_mm), "endpoint error, mm")
+    return {
+        name: write_distance(names.path(name, "webp"), pair.fixed, error, pair.mask, layout, title)
+        for name, (error, title) in found.items()
+    }
 
 
 def _through_folds(folded: NDArray[np.bool_], view: View, mask: NDArray[np.bool_]) -> Layout | None:

@@ -1,0 +1,157 @@
+"""One pair whose map is put together from two that were found before, and the image pulled through once.
+
+The moving image was registered onto another image of the participant, and that one onto the template.
+With ``f`` from points of the image between to the moving image, and ``g`` from points of the template to
+the image between, the whole map is ``f(g(x))``, and its inverse the two inverses the other way round.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bids_nodereg.app.extra_files import remove_stale
+from bids_nodereg.app.gate import kept_verdict
+from bids_nodereg.app.judge import judge
+from bids_nodereg.app.kinds import limits_of
+from bids_nodereg.app.present import present_pair
+from bids_nodereg.app.provenance import peak_memory_mib, software
+from bids_nodereg.app.stages import Solution, common_grid
+from bids_nodereg.app.status import Status, fingerprint, report_data, why_not_done
+from bids_nodereg.app.viewer import viewer_page
+from bids_nodereg.app.write import Work, write_images, write_quality
+from bids_nodereg.bids.sidecars import template_told, transform_sidecar
+from bids_nodereg.config import as_plain
+from bids_nodereg.errors import DataError
+from bids_nodereg.files import remove, write_json
+from bids_nodereg.imaging.chain import Chain, sample_displacement
+from bids_nodereg.imaging.chain_files import read_chain
+from bids_nodereg.imaging.maps import DisplacementField, forward_map, inverse_map
+from bids_nodereg.imaging.transforms import write_composite_h5
+from bids_nodereg.quality.verdict import verdict, with_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bids_nodereg.app.device import Hardware
+    from bids_nodereg.app.images import PreparedImages
+    from bids_nodereg.app.inputs import Inputs
+    from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.progress import Progress
+    from bids_nodereg.config import Settings
+
+
+def compose_pair(
+    job: Job,
+    settings: Settings,
+    hardware: Hardware,
+    run_id: str,
+    progress: Progress,
+    images: PreparedImages,
+) -> Status:
+    """Put the two maps of a job together, pull the image and its labels through, measure, and draw.
+
+    Raises
+    ------
+    NodeRegError
+        If one of the two maps is not there, an input cannot be used or an output cannot be written.
+    """
+    began = time.perf_counter()
+    for path in (job.outputs.forward_json, job.outputs.qc_json, report_data(job), viewer_page(job)):
+        remove(path)
+    _check_parts(job, settings)
+    progress.stage("composing")
+    identity = fingerprint(job, settings)
+    forward, inverse = compose(job)
+    inputs = images.of(job.pair)
+    solution = as_solution(forward, inverse, inputs, settings, hardware.threads)
+    work = Work(job, inputs, solution, settings, hardware.threads, chain=forward)
+    progress.stage("writing transforms and images")
+    remove_stale(job.pair, job.outputs)
+    write_composite_h5(job.outputs.forward_h5, forward)
+    write_composite_h5(job.outputs.inverse_h5, inverse)
+    write_images(work)
+    progress.stage("measuring")
+    judged = judge(job.pair, inputs, solution, None, hardware.threads)
+    judged.measures.update(time_total_s=time.perf_counter() - began, memory_peak_mib=peak_memory_mib())
+    outcome = with_parts(
+        verdict(judged.measures, limits_of(job.pair)),
+        {part.outputs.name: kept_verdict(part) for part in job.parts},
+    )
+    write_quality(job.outputs.qc_json, job.pair, judged.measures, outcome)
+    provenance = {
+        "Run": run_id,
+        "Composed of": " and ".join(part.outputs.forward_h5.name for part in job.parts),
+        **{name: str(version) for name, version in software().items()},
+    }
+    progress.stage("drawing the report")
+    present_pair(work, judged, outcome, [], provenance)
+    details = {
+        **identity,
+        **template_told(job.pair),
+        "Settings": as_plain(settings),
+        "Software": software(),
+        "RunID": run_id,
+        "Verdict": outcome.status,
+    }
+    _write_sidecars(job, forward, details)
+    seconds = time.perf_counter() - began
+    return Status(job.outputs.name, job.pair.moving.subject, "done", seconds, outcome.status)
+
+
+def compose(job: Job) -> tuple[Chain, Chain]:
+    """Read the maps of both parts and give the whole one and its inverse.
+
+    Returns
+    -------
+    forward, inverse
+        Template to moving points and back, RAS+ mm; nothing is interpolated to make them.
+    """
+    first, second = (part.outputs for part in job.parts)
+    forward = read_chain([second.forward_h5, first.forward_h5])  # acts on a point of the template first
+    inverse = read_chain([first.inverse_h5, second.inverse_h5])
+    return forward, inverse
+
+
+def as_solution(forward: Chain, inverse: Chain, inputs: Inputs, settings: Settings, threads: int) -> Solution:
+    """Sample a composed map as one affine and one displacement, for measures and pictures.
+
+    With ``A`` the product of the affines, ``u(x) = A^-1 forward(x) - x`` and ``w(z) = inverse(A z) - z``
+    are sampled on the template's working grid (:mod:`bids_nodereg.imaging.maps`).
+    """
+    affine = forward.affine
+    grid = common_grid(inputs.fixed, settings)
+    if not any(isinstance(part, DisplacementField) for part in forward.parts):
+        return Solution(grid, affine, forward_map(affine), inverse_map(affine))
+    undo = np.asarray(np.linalg.inv(affine), np.float64)
+    there = sample_displacement(Chain((*forward.parts, undo)), grid, threads=threads)
+    back = sample_displacement(Chain((affine, *inverse.parts)), grid, threads=threads)
+    return Solution(grid, affine, forward_map(affine, there), inverse_map(affine, back))
+
+
+def _check_parts(job: Job, settings: Settings) -> None:
+    """Refuse to compose what is not there, or not what this run would make."""
+    names = [part.outputs.name for part in job.parts]
+    for part in job.parts:
+        reason = why_not_done(part, settings)
+        if reason:
+            msg = (
+                f"{job.outputs.name} is composed of {' and '.join(names)}, and {part.outputs.name} has no "
+                f"result ({reason}). The log says why it failed; mend that and run again."
+            )
+            raise DataError(msg)
+
+
+def _write_sidecars(job: Job, forward: Chain, details: Mapping[str, Any]) -> None:
+    """Sidecars of both transforms; the forward one is the last file and says that the pair is done."""
+    pair, out = job.pair, job.outputs
+    for inverse in (True, False):
+        used = [part.outputs.inverse_h5 if inverse else part.outputs.forward_h5 for part in job.parts]
+        shared = {"Type": f"composition of {len(forward.parts)} affines and displacement fields"}
+        sidecar = transform_sidecar(
+            pair, out, inverse=inverse, details={**shared, **({} if inverse else details)}
+        )
+        sidecar["Sources"] += [out.uri(path) for path in used]
+        write_json(out.inverse_json if inverse else out.forward_json, sidecar)

@@ -1,0 +1,171 @@
+"""Read and prepare the images of pairs, each image once although it is in several pairs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from bids_nodereg.app.find_brain import FOUND, find_brain
+from bids_nodereg.app.inputs import GIVEN, Inputs, looks_skull_stripped
+from bids_nodereg.bids.brain_masks import brain_mask_path, brain_mask_sidecar
+from bids_nodereg.config import Settings
+from bids_nodereg.errors import DataError
+from bids_nodereg.files import write_json
+from bids_nodereg.imaging.bias import without_bias
+from bids_nodereg.imaging.brain import CUT_HEAD_MM2, contact_mm2
+from bids_nodereg.imaging.prepare import Prepared, prepare
+from bids_nodereg.imaging.volume import read_image, read_labels, read_mask, write_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bids_nodereg.bids.image import Image
+    from bids_nodereg.bids.pairs import Pair
+    from bids_nodereg.geometry import Grid
+
+KEPT_IMAGES = 4
+"""The reference of a session, two more, and a template: what is used again soon, and no more than that."""
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One image as a pair wants it."""
+
+    path: Path
+    mask: Path | None
+    lesion: Path | None
+    as_it_is: bool
+    """Whether it is a template, whose bias field is not to be looked for."""
+
+
+class PreparedImages:
+    """Prepared images of a run; the last few are kept.
+
+    Parameters
+    ----------
+    settings
+        Say how brain masks are found and whether bias fields are corrected.
+    device
+        Where to compute.
+    """
+
+    def __init__(self, settings: Settings, device: torch.device = CPU) -> None:
+        self._settings = settings
+        self._device = device
+        self._kept: OrderedDict[_Wanted, Prepared] = OrderedDict()
+        self._written: set[Path] = set()
+
+    def of(self, pair: Pair) -> Inputs:
+        """Read and prepare both images of a pair, with what belongs to them.
+
+        Raises
+        ------
+        NodeRegError
+            If a file cannot be used, or the way to find a brain that was named is not there.
+        """
+        lesions = [None if each is None else each.path for each in (pair.fixed_lesion, pair.moving_lesion)]
+        is_template = pair.template is not None
+        fixed = self._prepared(_Wanted(pair.fixed.path, pair.fixed_mask, lesions[0], is_template))
+        moving = self._prepared(_Wanted(pair.moving.path, pair.moving_mask, lesions[1], as_it_is=False))
+        return Inputs(fixed, moving, None if pair.stiffness is None else read_image(pair.stiffness.path))
+
+    def write_found_masks(self, pair: Pair, inputs: Inputs, out_dir: Path) -> None:
+        """Write the brain masks that were found in the images of a pair, each once in a run.
+
+        A mask that was given, and one of an image that is not of the data set itself, is not written.
+
+        Raises
+        ------
+        OutputError
+            If the output cannot be written.
+        """
+        for image, prepared in ((pair.fixed, inputs.fixed), (pair.moving, inputs.moving)):
+            path = brain_mask_path(image, out_dir)
+            if path is None or path in self._written or not prepared.mask_origin.startswith(FOUND):
+                continue
+            _write_mask(image, prepared, path)
+            self._written.add(path)
+
+    def _prepared(self, wanted: _Wanted) -> Prepared:
+        """Take an image from those that are kept, or prepare it and forget the one not used for longest."""
+        if wanted not in self._kept:
+            while len(self._kept) >= KEPT_IMAGES:
+                self._kept.popitem(last=False)
+            self._kept[wanted] = _prepare(wanted, self._settings, self._device)
+        self._kept.move_to_end(wanted)
+        return self._kept[wanted]
+
+
+def read_inputs(pair: Pair) -> Inputs:
+    """Read and prepare one pair by the default settings, on the CPU."""
+    return PreparedImages(Settings()).of(pair)
+
+
+def _prepare(wanted: _Wanted, settings: Settings, device: torch.device) -> Prepared:
+    volume = read_image(wanted.path)
+    lesion = None if wanted.lesion is None else _read_lesion(wanted.lesion, volume.grid)
+    if wanted.mask is not None:
+        mask = read_mask(wanted.mask, volume.grid)
+        prepared = prepare(volume, mask, mask_origin=f"{GIVEN}: {wanted.mask.name}", lesion=lesion)
+        is_stripped = looks_skull_stripped(prepared)
+    else:
+        prepared = prepare(volume, lesion=lesion)
+        is_stripped = shows_brain_alone(prepared)
+        if not is_stripped:
+            prepared = _with_brain(prepared, settings, device)
+    wants_n4 = settings.bias_correction == "n4" or (
+        settings.bias_correction == "auto" and not is_stripped and not wanted.as_it_is
+    )
+    return _without_bias(prepared) if wants_n4 else prepared
+
+
+def shows_brain_alone(prepared: Prepared) -> bool:
+    """Whether an image without a given mask is skull-stripped: its foreground is then the brain.
+
+    A head that the field of view has cut to the volume of a brain ends in wide cuts at the faces.
+    """
+    is_cut = contact_mm2(prepared.mask, prepared.volume.grid) > CUT_HEAD_MM2
+    return looks_skull_stripped(prepared) and not is_cut
+
+
+def _with_brain(prepared: Prepared, settings: Settings, device: torch.device) -> Prepared:
+    """The image with the mask of its brain, or with that of the head and the reason."""
+    found = find_brain(prepared.volume, prepared.mask, settings.brain_mask, device)
+    if found.mask is None:
+        return replace(prepared, mask_origin=f"{prepared.mask_origin}; {found.origin}")
+    return prepare(prepared.volume, found.mask, mask_origin=found.origin, lesion=prepared.lesion)
+
+
+def _without_bias(prepared: Prepared) -> Prepared:
+    unbiased = without_bias(prepared.volume, prepared.mask)
+    return prepare(
+        prepared.volume,
+        prepared.mask,
+        mask_origin=prepared.mask_origin,
+        lesion=prepared.lesion,
+        unbiased=unbiased,
+    )
+
+
+def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
+    """Read a lesion mask like a brain mask; None for an empty one, as studies keep for the healthy."""
+    try:
+        return read_mask(path, grid)
+    except DataError:
+        if read_labels(path).data.any():
+            raise
+        return None
+
+
+def _write_mask(image: Image, prepared: Prepared, path: Path) -> None:
+    write_image(prepared.mask, prepared.volume.grid, path, dtype="uint8")
+    sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+    write_json(sidecar, brain_mask_sidecar(image, prepared.mask_origin))

@@ -1,0 +1,85 @@
+"""Brain masks by programs of others that the user has: SynthStrip and HD-BET."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_nodereg.errors import DataError, MissingInputError
+from bids_nodereg.imaging.volume import read_mask
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bids_nodereg.imaging.volume import Volume
+
+SHOWN = 300
+"""Last characters of a program's complaint that are shown."""
+
+# What each program is called, and its words; {image} is read, {mask} and {out} are written.
+PROGRAMS = {
+    "synthstrip": ("mri_synthstrip", ("-i", "{image}", "-m", "{mask}")),
+    "hd-bet": (
+        "hd-bet",
+        ("-i", "{image}", "-o", "{out}", "-device", "{device}", "--disable_tta", "--save_bet_mask"),
+    ),
+}
+OUT = "brain.nii.gz"
+MASKS = ("mask.nii.gz", "brain_bet.nii.gz")
+"""What the mask may be called: the first name is our choice, the second is HD-BET's, beside the image."""
+
+
+def program_brain(volume: Volume, name: str, device: str) -> NDArray[np.bool_]:
+    """Ask another program for the brain of an image.
+
+    Parameters
+    ----------
+    volume
+        The image; the program reads its file.
+    name
+        A key of :data:`PROGRAMS`.
+    device
+        ``cpu`` or ``cuda``.
+
+    Returns
+    -------
+    ndarray
+        ``(i, j, k)`` on the image's grid.
+
+    Raises
+    ------
+    MissingInputError
+        If the program is not on the PATH.
+    DataError
+        If it fails, or writes no mask.
+    """
+    command, words = PROGRAMS[name]
+    program = shutil.which(command)
+    if program is None:
+        msg = (
+            f"--brain-mask-method {name}: {command} is not on the PATH. Install it, or choose another method."
+        )
+        raise MissingInputError(msg)
+    with tempfile.TemporaryDirectory(prefix="nodereg-") as name_of_folder:
+        folder = Path(name_of_folder)
+        values = {
+            "image": str(volume.path),
+            "mask": str(folder / MASKS[0]),
+            "out": str(folder / OUT),
+            "device": device,
+        }
+        filled = [program, *(word.format_map(values) for word in words)]
+        answer = subprocess.run(filled, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+        written = [folder / mask for mask in MASKS if (folder / mask).is_file()]
+        if answer.returncode or not written:
+            complaint = (answer.stderr or answer.stdout).strip()[-SHOWN:]
+            msg = (
+                f"{volume.path}: {command} gave no brain mask (exit code {answer.returncode}): {complaint}. "
+                "Choose another --brain-mask-method, or give a mask."
+            )
+            raise DataError(msg)
+        return read_mask(written[0], volume.grid)

@@ -1,0 +1,190 @@
+"""NIfTI files of one or many volumes, read and written one volume at a time.
+
+A series may be far larger than the memory: neither it nor its result is ever held whole.
+"""
+
+from __future__ import annotations
+
+import zlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import nibabel as nib
+import numpy as np
+from nibabel.openers import ImageOpener
+from nibabel.volumeutils import apply_read_scaling
+
+from bids_nodereg.errors import DataError
+from bids_nodereg.files import atomic_path
+from bids_nodereg.imaging.header import read_header
+from bids_nodereg.imaging.volume import check_present, check_size, damaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import DTypeLike, NDArray
+
+    from bids_nodereg.geometry import Grid
+
+DATA_OFFSET = 352  # of a NIfTI-1 file: the header of 348 bytes, and four that say that no extension follows
+
+
+@dataclass(frozen=True)
+class Times:
+    """The fourth axis of a file."""
+
+    count: int
+    """Number of volumes."""
+    step: float
+    """From one volume to the next, in ``unit``."""
+    unit: str
+    """As NIfTI calls it, such as ``sec``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """A NIfTI file whose volumes have not been read yet.
+
+    Attributes
+    ----------
+    path
+        The file.
+    grid
+        Where the voxels of each volume are, RAS+ mm, as ITK programs read it.
+    dtype
+        Type of the values once the header's scaling is applied.
+    times
+        The fourth axis; None for a file of three axes.
+    notes
+        What was unusual about the header, one sentence each.
+    """
+
+    path: Path
+    grid: Grid
+    dtype: np.dtype[Any]
+    times: Times | None
+    notes: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of volumes."""
+        return 1 if self.times is None else self.times.count
+
+    def volumes(self) -> Iterator[NDArray[Any]]:
+        """Read one volume ``(i, j, k)`` after the other, with the header's scaling.
+
+        Raises
+        ------
+        DataError
+            If the file breaks off or does not decompress.
+        """
+        image: Any = nib.load(self.path)
+        proxy = image.dataobj
+        stored = image.get_data_dtype()
+        size = int(np.prod(self.grid.shape)) * stored.itemsize
+        try:
+            with ImageOpener(str(self.path)) as file:
+                file.seek(proxy.offset)
+                for _ in range(self.count):
+                    content = file.read(size)
+                    if len(content) < size:
+                        raise damaged(self.path, EOFError("the last volume is not whole"))
+                    raw = np.frombuffer(content, stored).reshape(self.grid.shape, order="F")
+                    yield apply_read_scaling(raw, proxy.slope, proxy.inter)
+                while file.read(2**20):  # gzip's checksum is at the end
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            raise damaged(self.path, error) from error
+
+
+class _Spatial(NamedTuple):
+    """What :func:`read_header` looks at, without the fourth axis."""
+
+    shape: tuple[int, ...]
+    header: Any
+
+
+def open_series(path: Path) -> Series:
+    """Look at the header of a NIfTI file of three or four axes.
+
+    Raises
+    ------
+    MissingInputError
+        If the file is not there, or its content was not fetched (git-annex).
+    DataError
+        If the file is damaged, is no NIfTI image of real numbers in three or four axes, or its affine
+        cannot be used (:func:`~bids_nodereg.imaging.header.read_header`).
+    """
+    check_present(path)
+    try:
+        image: Any = nib.load(path)
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
+        msg = f"{path}: not a readable NIfTI image ({error}). Expected .nii or .nii.gz."
+        raise DataError(msg) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(path, error) from error
+    known: Any = nib.Nifti1Image
+    stored = image.get_data_dtype()
+    shape = image.shape
+    if not isinstance(image, known) or stored.kind not in "iufb" or any(size != 1 for size in shape[4:]):
+        msg = (
+            f"{path}: {type(image).__name__} of {stored} with shape {shape}; expected a NIfTI image of real "
+            "numbers with three or four axes. A displacement field is given as a transform. Convert others."
+        )
+        raise DataError(msg)
+    check_size(image, path)
+    grid, notes = read_header(_Spatial(shape[:3], image.header), path)
+    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    times = None
+    if len(shape) > 3 and shape[3] > 1:
+        step = float(image.header["pixdim"][4])
+        times = Times(shape[3], step, image.header.get_xyzt_units()[1])
+    return Series(path, grid, np.dtype(np.float64) if scaled else stored, times, notes)
+
+
+@contextmanager
+def write_series(
+    final: Path, grid: Grid, times: Times | None, *, dtype: DTypeLike, code: int
+) -> Iterator[Callable[[NDArray[Any]], object]]:
+    """Write a NIfTI-1 file volume by volume, atomically, with equal qform and sform and no scaling.
+
+    Parameters
+    ----------
+    final
+        The file, ending in ``.nii`` or ``.nii.gz``.
+    grid
+        Where the voxels are.
+    times
+        The fourth axis, or None.
+    dtype
+        Type on disk.
+    code
+        What the affine is, for both forms: 1 scanner, 2 aligned to another image, 4 MNI152.
+
+    Yields
+    ------
+    callable
+        Takes the next volume, ``(i, j, k)``; as many as ``times`` has are to be given.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    create: Any = nib.Nifti1Header
+    header = create()
+    header.set_data_dtype(np.dtype(dtype))
+    header.set_data_shape(grid.shape if times is None else (*grid.shape, times.count))
+    header.set_qform(grid.affine, code)
+    header.set_sform(grid.affine, code)
+    header.set_xyzt_units("mm", None if times is None else times.unit)
+    header.set_slope_inter(1, 0)
+    header.set_data_offset(DATA_OFFSET)
+    if times is not None:
+        header["pixdim"][4] = times.step
+    with atomic_path(final) as temporary, ImageOpener(str(temporary), "wb") as file:
+        header.write_to(file)
+        file.write(bytes(DATA_OFFSET - file.tell()))
+        yield lambda volume: file.write(np.asarray(volume, dtype).tobytes(order="F"))
