@@ -52,6 +52,7 @@ def other(value: object) -> object:
         "backprop": "adjoint",
         "velocity": "displacement",
         "uniform": "confidence",
+        "auto": "none",
     }
     return choices[str(value)]
 
