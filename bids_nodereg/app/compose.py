@@ -35,22 +35,13 @@ from bids_nodereg.quality.verdict import verdict, with_parts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bids_nodereg.app.device import Hardware
-    from bids_nodereg.app.images import PreparedImages
     from bids_nodereg.app.inputs import Inputs
     from bids_nodereg.app.jobs import Job
-    from bids_nodereg.app.progress import Progress
+    from bids_nodereg.app.shared import Run
     from bids_nodereg.config import Settings
 
 
-def compose_pair(
-    job: Job,
-    settings: Settings,
-    hardware: Hardware,
-    run_id: str,
-    progress: Progress,
-    images: PreparedImages,
-) -> Status:
+def compose_pair(job: Job, run: Run) -> Status:
     """Put the two maps of a job together, pull the image and its labels through, measure, and draw.
 
     Raises
@@ -61,20 +52,20 @@ def compose_pair(
     began = time.perf_counter()
     for path in (job.outputs.forward_json, job.outputs.qc_json, report_data(job), viewer_page(job)):
         remove(path)
-    _check_parts(job, settings)
-    progress.stage("composing")
-    identity = fingerprint(job, settings)
+    _check_parts(job, run.settings)
+    run.progress.stage("composing")
+    identity = fingerprint(job, run.settings)
     forward, inverse = compose(job)
-    inputs = images.of(job.pair)
-    solution = as_solution(forward, inverse, inputs, settings, hardware.threads)
-    work = Work(job, inputs, solution, settings, hardware.threads, chain=forward)
-    progress.stage("writing transforms and images")
+    inputs = run.images.of(job.pair)
+    solution = as_solution(forward, inverse, inputs, run.settings, run.hardware.threads)
+    work = Work(job, inputs, solution, run.settings, run.hardware.threads, chain=forward)
+    run.progress.stage("writing transforms and images")
     remove_stale(job.pair, job.outputs)
     write_composite_h5(job.outputs.forward_h5, forward)
     write_composite_h5(job.outputs.inverse_h5, inverse)
     write_images(work)
-    progress.stage("measuring")
-    judged = judge(job.pair, inputs, solution, None, hardware.threads)
+    run.progress.stage("measuring")
+    judged = judge(job.pair, inputs, solution, None, run.hardware.threads)
     judged.measures.update(time_total_s=time.perf_counter() - began, memory_peak_mib=peak_memory_mib())
     outcome = with_parts(
         verdict(judged.measures, limits_of(job.pair)),
@@ -82,18 +73,18 @@ def compose_pair(
     )
     write_quality(job.outputs.qc_json, job.pair, judged.measures, outcome)
     provenance = {
-        "Run": run_id,
+        "Run": run.run_id,
         "Composed of": " and ".join(part.outputs.forward_h5.name for part in job.parts),
         **{name: str(version) for name, version in software().items()},
     }
-    progress.stage("drawing the report")
+    run.progress.stage("drawing the report")
     present_pair(work, judged, outcome, [], provenance)
     details = {
         **identity,
         **template_told(job.pair),
-        "Settings": as_plain(settings),
+        "Settings": as_plain(run.settings),
         "Software": software(),
-        "RunID": run_id,
+        "RunID": run.run_id,
         "Verdict": outcome.status,
     }
     _write_sidecars(job, forward, details)

@@ -32,12 +32,9 @@ from bids_nodereg.quality.alignment import affine_words
 from bids_nodereg.quality.verdict import verdict
 
 if TYPE_CHECKING:
-    from bids_nodereg.app.device import Hardware
-    from bids_nodereg.app.images import PreparedImages
     from bids_nodereg.app.inputs import Inputs
     from bids_nodereg.app.jobs import Job
-    from bids_nodereg.app.progress import Progress
-    from bids_nodereg.config import Settings
+    from bids_nodereg.app.shared import Run
     from bids_nodereg.registration.affine import Freedom
     from bids_nodereg.registration.optimise import Step
 
@@ -45,14 +42,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("nodereg")
 
 
-def register_pair(
-    job: Job,
-    settings: Settings,
-    hardware: Hardware,
-    run_id: str,
-    progress: Progress,
-    images: PreparedImages,
-) -> Status:
+def register_pair(job: Job, run: Run) -> Status:
     """Read, prepare, align, deform, measure, write and draw one pair.
 
     Raises
@@ -66,62 +56,62 @@ def register_pair(
 
     def heard(step: Step) -> None:
         history.append(step)
-        progress.step(step)
+        run.progress.step(step)
 
     # The quality file goes too: the group level must not list a result that is being replaced.
     remove(job.outputs.forward_json)
     remove(job.outputs.qc_json)
     remove(report_data(job))
     remove(viewer_page(job))
-    progress.stage("reading and preparing")
-    identity = fingerprint(job, settings)
-    inputs = images.of(job.pair)
-    images.write_found_masks(job.pair, inputs, job.outputs.out_dir)
+    run.progress.stage("reading and preparing")
+    identity = fingerprint(job, run.settings)
+    inputs = run.images.of(job.pair)
+    run.images.write_found_masks(job.pair, inputs, job.outputs.out_dir)
     _say_what_was_read(job, inputs)
     solving = time.perf_counter()
     try:
-        solution = solve(inputs, settings, hardware.device, heard)
+        solution = solve(inputs, run.settings, run.hardware.device, heard)
     except FloatingPointError as error:
         msg = f"{error}. Look at both images and their masks: is there anything in them?"
         raise DataError(msg) from error
     solved = time.perf_counter()
 
-    progress.stage("writing transforms and images")
-    work = Work(job, inputs, solution, settings, hardware.threads)
+    run.progress.stage("writing transforms and images")
+    work = Work(job, inputs, solution, run.settings, run.hardware.threads)
     write_transforms(work)
     write_images(work)
     write_jacobian(work)
-    progress.stage("measuring")
-    judged = judge(job.pair, inputs, solution, job.truth, hardware.threads)
-    freedom: Freedom = "rigid" if settings.transform == "rigid" else "affine"
-    judged.measures.update(doubt_measures(inputs, solution, freedom, hardware.device))
+    run.progress.stage("measuring")
+    judged = judge(job.pair, inputs, solution, job.truth, run.hardware.threads)
+    freedom: Freedom = "rigid" if run.settings.transform == "rigid" else "affine"
+    judged.measures.update(doubt_measures(inputs, solution, freedom, run.hardware.device))
     judged.measures.update(
         time_registration_s=solved - solving,
         time_total_s=time.perf_counter() - began,
         memory_peak_mib=peak_memory_mib(),
-        memory_peak_device_mib=peak_device_memory_mib(hardware),
+        memory_peak_device_mib=peak_device_memory_mib(run.hardware),
     )
     outcome = verdict(judged.measures, limits_of(job.pair))
     write_quality(job.outputs.qc_json, job.pair, judged.measures, outcome)
     provenance = {
-        "Run": run_id,
-        "Device": hardware.name,
+        "Run": run.run_id,
+        "Device": run.hardware.name,
         **{name: str(version) for name, version in software().items()},
         "Registration": f"{solved - solving:.1f} s",
         "Peak memory": f"{peak_memory_mib():.0f} MiB",
     }
     if (parts := judged.arrays.affine_parts) is not None:
         provenance["Affine, seen from the headers"] = affine_words(parts)
-    progress.stage("drawing the report")
+    run.progress.stage("drawing the report")
     present_pair(work, judged, outcome, history, provenance)
     details = {
         **identity,
         **template_told(job.pair),
-        "Settings": as_plain(settings),
+        "Settings": as_plain(run.settings),
         "Software": software(),
-        "Device": hardware.name,
-        "Threads": hardware.threads,
-        "RunID": run_id,
+        "Device": run.hardware.name,
+        "Threads": run.hardware.threads,
+        "RunID": run.run_id,
         "Verdict": outcome.status,
         "SecondsRegistration": round(solved - solving, 2),
         "PeakMemoryMiB": round(peak_memory_mib()),

@@ -12,21 +12,11 @@ from bids_nodereg.app.write import Work, write_images
 from bids_nodereg.imaging.transforms import read_composite_h5
 
 if TYPE_CHECKING:
-    from bids_nodereg.app.device import Hardware
-    from bids_nodereg.app.images import PreparedImages
     from bids_nodereg.app.jobs import Job
-    from bids_nodereg.app.progress import Progress
-    from bids_nodereg.config import Settings
+    from bids_nodereg.app.shared import Run
 
 
-def resample_pair(
-    job: Job,
-    settings: Settings,
-    hardware: Hardware,
-    _run_id: str,
-    progress: Progress,
-    images: PreparedImages,
-) -> Status:
+def resample_pair(job: Job, run: Run) -> Status:
     """Pull the images of a pair through the map that an earlier run wrote, onto every grid asked for.
 
     Raises
@@ -35,13 +25,13 @@ def resample_pair(
         If an input or the map cannot be read, or an output cannot be written.
     """
     began = time.perf_counter()
-    progress.stage("reading")
-    inputs = images.of(job.pair)
+    run.progress.stage("reading")
+    inputs = run.images.of(job.pair)
     forward, inverse = (read_composite_h5(path) for path in (job.outputs.forward_h5, job.outputs.inverse_h5))
-    grid = common_grid(inputs.fixed, settings) if forward.field is None else forward.field.grid
-    progress.stage("writing images")
+    grid = common_grid(inputs.fixed, run.settings) if forward.field is None else forward.field.grid
+    run.progress.stage("writing images")
     solution = Solution(grid, forward.affine, forward, inverse)
-    write_images(Work(job, inputs, solution, settings, hardware.threads))
+    write_images(Work(job, inputs, solution, run.settings, run.hardware.threads))
     verdict = json.loads(job.outputs.qc_json.read_text(encoding="utf-8"))["Verdict"]
     seconds = time.perf_counter() - began
     return Status(job.outputs.name, job.pair.moving.subject, "done", seconds, verdict)

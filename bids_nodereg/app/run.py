@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 import traceback
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
@@ -23,6 +22,7 @@ from bids_nodereg.app.places import without_places
 from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
 from bids_nodereg.app.resample import resample_pair
+from bids_nodereg.app.shared import Run
 from bids_nodereg.app.status import NOT_YET, Status, lacks_only_images, why_not_done, write_status
 from bids_nodereg.app.validate import validate_input
 from bids_nodereg.bids.output_dataset import check_output_folder, dataset_link, write_dataset_files
@@ -35,15 +35,12 @@ from bids_nodereg.quality.viewer import viewer_library
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from rich.console import Console
 
-    from bids_nodereg.app.device import Hardware
     from bids_nodereg.app.jobs import Job, Participant
-    from bids_nodereg.app.progress import Progress
     from bids_nodereg.bids.dataset import Dataset
-    from bids_nodereg.config import RunConfig, Settings
+    from bids_nodereg.config import RunConfig
 
 LOG = logging.getLogger("nodereg")
 
@@ -83,43 +80,33 @@ def run_participants(config: RunConfig, console: Console) -> int:
         if hardware.note:
             LOG.warning(hardware.note)
         images = PreparedImages(config.settings, hardware.device)
-        return _register_all(config, participants, Run(run_id, folder, hardware, pages, images), console)
+        with open_progress(console) as progress:
+            run = Run(run_id, folder, config.settings, hardware, images, pages, progress)
+            statuses = _register_all(config, participants, run)
+        return _summary(statuses, sum(len(participant.jobs) for participant in participants), config)
 
 
-@dataclass(frozen=True)
-class Run:
-    """What all pairs of a run share."""
-
-    run_id: str
-    folder: Path
-    """Of its log, configuration and status files."""
-    hardware: Hardware
-    pages: Pages
-    images: PreparedImages
-
-
-def _register_all(config: RunConfig, participants: Sequence[Participant], run: Run, console: Console) -> int:
+def _register_all(config: RunConfig, participants: Sequence[Participant], run: Run) -> list[Status]:
     count = sum(len(participant.jobs) for participant in participants)
     statuses: list[Status] = []
-    with open_progress(console) as progress:
-        for participant in participants:
-            if participant.message:
-                LOG.warning(participant.message)
-            mine: list[Status] = []
-            for job in participant.jobs:
-                progress.start_pair(job.title, len(statuses) + len(mine) + 1, count)
-                mine.append(_one(job, config, run, progress))
-                write_status(run.folder, mine[-1])
-                if config.fail_fast and mine[-1].status == "failed":
-                    break
-            write_pages(participant, mine, run.pages)
-            statuses += mine
-            if config.fail_fast and any(status.status == "failed" for status in mine):
+    for participant in participants:
+        if participant.message:
+            LOG.warning(participant.message)
+        mine: list[Status] = []
+        for job in participant.jobs:
+            run.progress.start_pair(job.title, len(statuses) + len(mine) + 1, count)
+            mine.append(_one(job, config, run))
+            write_status(run.folder, mine[-1])
+            if config.fail_fast and mine[-1].status == "failed":
                 break
-    return _summary(statuses, count, config)
+        write_pages(participant, mine, run.pages)
+        statuses += mine
+        if config.fail_fast and any(status.status == "failed" for status in mine):
+            break
+    return statuses
 
 
-def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
+def _one(job: Job, config: RunConfig, run: Run) -> Status:
     """Register one pair unless it is done; an error becomes a status."""
     name, subject = job.outputs.name, job.pair.moving.subject
     began = time.perf_counter()
@@ -129,7 +116,7 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
             LOG.info("    already done")
             return Status(name, subject, "already done", verdict=kept_verdict(job))
         LOG.log(logging.DEBUG if reason == NOT_YET else logging.INFO, "    to do: %s", reason)
-        status = _way(job, config)(job, config.settings, run.hardware, run.run_id, progress, run.images)
+        status = _way(job, config)(job, run)
     except NodeRegError as error:
         LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
         told = without_places(str(error), config)
@@ -144,9 +131,7 @@ def _one(job: Job, config: RunConfig, run: Run, progress: Progress) -> Status:
     return status
 
 
-def _way(
-    job: Job, config: RunConfig
-) -> Callable[[Job, Settings, Hardware, str, Progress, PreparedImages], Status]:
+def _way(job: Job, config: RunConfig) -> Callable[[Job, Run], Status]:
     """How a pair that is not done comes to its results: searched, composed, or there but for images."""
     if job.parts:
         return compose_pair

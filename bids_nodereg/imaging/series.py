@@ -18,7 +18,7 @@ from nibabel.volumeutils import apply_read_scaling
 from bids_nodereg.errors import DataError
 from bids_nodereg.files import atomic_path
 from bids_nodereg.imaging.header import read_header
-from bids_nodereg.imaging.volume import check_present, check_size, damaged
+from bids_nodereg.imaging.volume import check_size, damaged, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -117,14 +117,7 @@ def open_series(path: Path) -> Series:
         If the file is damaged, is no NIfTI image of real numbers in three or four axes, or its affine
         cannot be used (:func:`~bids_nodereg.imaging.header.read_header`).
     """
-    check_present(path)
-    try:
-        image: Any = nib.load(path)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
-        msg = f"{path}: not a readable NIfTI image ({error}). Expected .nii or .nii.gz."
-        raise DataError(msg) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise damaged(path, error) from error
+    image = opened(path)
     known: Any = nib.Nifti1Image
     stored = image.get_data_dtype()
     shape = image.shape

@@ -193,16 +193,29 @@ def save_nifti(data: NDArray[Any], grid: Grid, final: Path, *, code: int, intent
         nib.save(image, temporary)
 
 
-def _read(path: Path) -> tuple[NDArray[Any], Grid, np.dtype[Any], tuple[str, ...]]:
-    """Read real values (i, j, k), the grid, the stored type and the notes of a NIfTI file."""
+def opened(path: Path) -> Any:
+    """Open an image file with nibabel; its voxels are not read yet.
+
+    Raises
+    ------
+    MissingInputError
+        If the file is not there, or its content was not fetched (git-annex).
+    DataError
+        If the file is damaged or of no format that nibabel knows.
+    """
     check_present(path)
     try:
-        image: Any = nib.load(path)
+        return nib.load(path)
     except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
         msg = f"{path}: not a readable NIfTI image ({error}). Expected .nii or .nii.gz."
         raise DataError(msg) from error
     except (OSError, EOFError, zlib.error) as error:
         raise damaged(path, error) from error
+
+
+def _read(path: Path) -> tuple[NDArray[Any], Grid, np.dtype[Any], tuple[str, ...]]:
+    """Read real values (i, j, k), the grid, the stored type and the notes of a NIfTI file."""
+    image = opened(path)
     known: Any = nib.Nifti1Image  # Nifti2Image is a child of it
     if not isinstance(image, known):
         msg = f"{path}: the format is {type(image).__name__}; expected NIfTI (.nii or .nii.gz). Convert it."

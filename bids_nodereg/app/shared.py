@@ -1,0 +1,46 @@
+"""What all pairs of a run share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bids_nodereg.app.device import Hardware
+    from bids_nodereg.app.images import PreparedImages
+    from bids_nodereg.app.pages import Pages
+    from bids_nodereg.app.progress import Progress
+    from bids_nodereg.config import Settings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the participant level, as its pairs see it.
+
+    Attributes
+    ----------
+    run_id
+        Names the run in logs and sidecars.
+    folder
+        Of its log, configuration and status files.
+    settings
+        Everything that decides the numbers.
+    hardware
+        Where to compute.
+    images
+        Images that were prepared before and may serve again.
+    pages
+        What the reports of the participants need.
+    progress
+        Who hears how far a pair is.
+    """
+
+    run_id: str
+    folder: Path
+    settings: Settings
+    hardware: Hardware
+    images: PreparedImages
+    pages: Pages
+    progress: Progress
