@@ -158,7 +158,7 @@ def _without_bias(prepared: Prepared) -> Prepared:
 def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
     """Read a lesion mask like a brain mask; None for an empty one, as studies keep for the healthy."""
     try:
-        return read_mask(path, grid)
+        return read_mask(path, grid, whole=True)
     except DataError:
         if read_labels(path).data.any():
             raise

@@ -12,6 +12,7 @@ from math import floor
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
+from scipy import ndimage
 
 from bids_nodereg.compiled import compiled
 from bids_nodereg.geometry import apply_affine
@@ -79,6 +80,24 @@ def nearest_on_grid(mask: NDArray[np.bool_], own: Grid, wanted: Grid) -> NDArray
     inside = np.all((nearest >= 0) & (nearest < np.asarray(own.shape)), axis=1)
     i, j, k = np.where(inside[:, None], nearest, 0).T
     carried: NDArray[np.bool_] = (mask[i, j, k] & inside).reshape(wanted.shape)
+    return carried
+
+
+def whole_on_grid(mask: NDArray[np.bool_], own: Grid, wanted: Grid) -> NDArray[np.bool_]:
+    """Carry a mask as :func:`nearest_on_grid`, but lose no piece of it that lies in the grid.
+
+    A piece (connected through faces) of which no nearest voxel knows, because it lies between the
+    centres of larger voxels, marks each voxel in which it has a voxel's centre.
+    """
+    carried = nearest_on_grid(mask, own, wanted)
+    places = np.argwhere(mask)
+    index = np.rint(apply_affine(np.linalg.inv(wanted.affine) @ own.affine, places)).astype(np.int64)
+    inside = np.all((index >= 0) & (index < np.asarray(wanted.shape)), axis=1)
+    index, places = index[inside], places[inside]
+    pieces, count = ndimage.label(mask)
+    piece = pieces[tuple(places.T)]
+    known = np.bincount(piece, carried[tuple(index.T)], minlength=count + 1) > 0
+    carried[tuple(index[~known[piece]].T)] = True
     return carried
 
 

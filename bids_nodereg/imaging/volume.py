@@ -13,7 +13,7 @@ import numpy as np
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import atomic_path
 from bids_nodereg.imaging.header import SCANNER_CODE, read_header
-from bids_nodereg.imaging.interpolate import nearest_on_grid
+from bids_nodereg.imaging.interpolate import nearest_on_grid, whole_on_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +112,7 @@ def read_labels(path: Path) -> Volume:
     return Volume(np.ascontiguousarray(raw, dtype=dtype.newbyteorder("=")), grid, path, stored, notes)
 
 
-def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
+def read_mask(path: Path, grid: Grid, *, whole: bool = False) -> NDArray[np.bool_]:
     """Read a mask onto a grid; inside is where the stored value is above 0.5.
 
     Parameters
@@ -122,6 +122,9 @@ def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
     grid
         Where the mask is wanted. When the file's grid differs, each voxel takes the value of the
         nearest voxel of the file, and what the file does not cover is outside.
+    whole
+        Lose no piece of the file's mask that is smaller than a voxel, such as a lesion between thick
+        slices (:func:`~bids_nodereg.imaging.interpolate.whole_on_grid`).
 
     Returns
     -------
@@ -136,7 +139,7 @@ def read_mask(path: Path, grid: Grid) -> NDArray[np.bool_]:
     raw, own_grid, _, _ = _read(path)
     mask = np.ascontiguousarray(raw > 0.5)
     if not own_grid.is_close(grid):
-        mask = nearest_on_grid(mask, own_grid, grid)
+        mask = (whole_on_grid if whole else nearest_on_grid)(mask, own_grid, grid)
     if not mask.any():
         msg = f"{path}: the mask has no voxel inside the image it is for. Check that the two belong together."
         raise DataError(msg)

@@ -314,6 +314,20 @@ def test_mask_on_its_own_and_on_another_grid(tmp_path, scene):
     assert carried.any()
 
 
+def test_of_a_lesion_between_thick_slices_nothing_is_lost(tmp_path):
+    fine = Grid((20, 20, 30), np.diag([1.0, 1, 1, 1]))
+    thick = Grid((20, 20, 6), np.diag([1.0, 1, 5, 1]))  # slices at 0, 5, 10, ... mm
+    lesion = np.zeros(fine.shape, bool)
+    lesion[8:10, 8:10, 12] = True  # 2 mm beside the slice at 10 mm
+    write_image(lesion, fine, tmp_path / "lesion.nii.gz")
+
+    with pytest.raises(DataError, match="no voxel inside"):
+        read_mask(tmp_path / "lesion.nii.gz", thick)
+    found = read_mask(tmp_path / "lesion.nii.gz", thick, whole=True)
+
+    assert np.argwhere(found).tolist() == [[8, 8, 2], [8, 9, 2], [9, 8, 2], [9, 9, 2]]
+
+
 def test_empty_or_unrelated_mask_is_refused(tmp_path, scene):
     path = tmp_path / "mask.nii.gz"
     write_image(np.zeros(scene.fixed.shape), scene.fixed, path)
