@@ -30,7 +30,7 @@ help:
 	@echo "make clean      remove results and caches;  make distclean  also removes $(VENV)"
 
 demo: $(VENV)/.ready-run
-	$(BIN)/python run.py $(DEMO) $(DEMO_OUTPUT) participant -d truth=$(DEMO)/derivatives/truth
+	$(BIN)/python run.py $(DEMO) $(DEMO_OUTPUT) participant --preset fast -d truth=$(DEMO)/derivatives/truth
 	@echo "Reports (open in a browser):"
 	@ls $(CURDIR)/$(DEMO_OUTPUT)/*.html
 

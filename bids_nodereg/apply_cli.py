@@ -45,11 +45,11 @@ def apply(argv: Sequence[str]) -> int:
 
     log_to_console(Console(stderr=True), -1 if options.quiet else 0)
     if options.table is not None:
-        return apply_table(options.table, threads=options.omp_nthreads)
+        return apply_table(options.table, interpolation=options.interpolation, threads=options.omp_nthreads)
     request = Request(
         transform=tuple(map(transform_file, options.transform)),
         reference=options.reference,
-        interpolation=options.interpolation,
+        interpolation=options.interpolation or "linear",
         space=options.space,
         out=options.out,
         out_dir=options.out_dir,
@@ -91,8 +91,8 @@ def build_parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to carry, any number of each")
     for name, text in INPUTS.items():
         flag(what, f"--{name}", nargs="+", type=Path, default=[], metavar="FILE", help=text)
-    text = "of images; default linear"
-    flag(parser, "--interpolation", choices=("linear", "cubic", "nearest"), default="linear", help=text)
+    text = "of images, in a table of rows that leave their column empty; default linear"
+    flag(parser, "--interpolation", choices=("linear", "cubic", "nearest"), help=text)
     several = parser.add_argument_group("several files, each with its own transforms")
     text = (
         "one row each, with columns input, kind (image, labels, mask, share, points), transform, out, and "

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bids_nodereg.errors import UsageError
@@ -15,9 +17,15 @@ class OneLineParser(argparse.ArgumentParser):
     """A parser whose errors end as all others: one line, exit code 64."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse found wrong."""
-        msg = f"{message}. See: {self.prog} --help"
+        """Raise what argparse found wrong, with the option that may have been meant."""
+        msg = f"{message}.{self._meant(message)} See: {self.prog} --help"
         raise UsageError(msg)
+
+    def _meant(self, message: str) -> str:
+        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+        names = [name for name in self._option_string_actions if "_" not in name]
+        close = difflib.get_close_matches(unknown[1], names, 1) if unknown else []
+        return f" Did you mean {close[0]}?" if close else ""
 
 
 def is_command(argv: Sequence[str], command: str) -> bool:

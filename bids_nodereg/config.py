@@ -56,7 +56,7 @@ class Settings:
     """Whether a bias field is divided out of what is compared: `auto` does it unless the image is
     skull-stripped or a template."""
     write_velocity: bool = False
-    """Write the velocity field too, for statistics in the log domain."""
+    """Write the velocity field too, for statistics in the log domain; it decides no number."""
     affine: AffineSettings = field(default_factory=AffineSettings)
     registration: RegistrationSettings = field(default_factory=RegistrationSettings)
 
@@ -165,8 +165,11 @@ PRESETS: Mapping[str, Settings] = {
 
 
 def settings_digest(settings: Settings) -> str:
-    """Short hexadecimal digest of everything that decides the numbers."""
-    content = json.dumps(as_plain(settings), sort_keys=True)
+    """Short hexadecimal digest of everything that decides the numbers.
+
+    Which files are written does not: those that are lacking are seen to be.
+    """
+    content = json.dumps(as_plain(replace(settings, write_velocity=False)), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 

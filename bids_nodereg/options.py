@@ -8,18 +8,16 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from bids_nodereg import __version__
-from bids_nodereg.arguments import flag, positive
+from bids_nodereg.arguments import OneLineParser, flag, positive
 from bids_nodereg.bids.spaces import TO_TEMPLATE
 from bids_nodereg.config import PRESETS, BrainMaskMethod
-from bids_nodereg.errors import UsageError
 from bids_nodereg.exec_spec import descriptor
 from bids_nodereg.registration.settings import SimilarityName
 
 RULES = ("within-session", "longitudinal", TO_TEMPLATE)
-USAGE_CODE = UsageError.exit_code
 
 
 class _PrintSpecification(argparse.Action):
@@ -30,18 +28,10 @@ class _PrintSpecification(argparse.Action):
         parser.exit()
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors end with exit code 64, as the others of the kind."""
-
-    def error(self, message: str) -> Any:
-        self.print_usage(sys.stderr)
-        self.exit(USAGE_CODE, f"nodereg: {message}\n")
-
-
 def build_parser() -> argparse.ArgumentParser:
     """All options; a flag is spelled with hyphens or underscores alike."""
-    parser = _Parser(
-        prog="nodereg",
+    parser = OneLineParser(
+        prog="bids-nodereg",
         description="Register the anatomical images of a BIDS data set with one another: "
         "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
         epilog="To score given transforms: bids-nodereg evaluate --help. To apply them to any files: "

@@ -20,7 +20,7 @@ from bids_nodereg.imaging.points import DELIMITERS, carry_points
 from bids_nodereg.imaging.series import open_series
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bids_nodereg.imaging.carry import Kind
     from bids_nodereg.imaging.chain import Chain
@@ -99,6 +99,9 @@ class Task:
 def tasks_of(request: Request) -> tuple[Task, ...]:
     """Name the results, and refuse what would replace an input, a sidecar of something else, or one another.
 
+    A file and its sidecar are one: neither that of an input, a transform or the reference is written
+    over, nor that of another result.
+
     Raises
     ------
     UsageError
@@ -110,27 +113,38 @@ def tasks_of(request: Request) -> tuple[Task, ...]:
         for path in getattr(request, group)
     ]
     tasks = (*volumes, *(Task(path, "points", _final(path, request)) for path in request.points))
-    inputs = {task.path.resolve() for task in tasks} | {file.path.resolve() for file in request.transform}
-    if request.reference is not None:
-        inputs.add(request.reference.resolve())
+    references = () if request.reference is None else (request.reference,)
+    read = (*(task.path for task in tasks), *(file.path for file in request.transform), *references)
+    inputs = set(with_sidecars(read))
     seen: dict[Path, Path] = {}
     for task in tasks:
-        endings = tuple(DELIMITERS) if task.kind == "points" else IMAGE_EXTENSIONS
-        if not task.final.name.endswith(endings) or (
-            task.kind == "points" and task.final.suffix != task.path.suffix
-        ):
-            msg = f"{task.final}: the result of {task.path.name} needs the ending {' or '.join(endings)}"
-            msg += ", that of the input for landmarks." if task.kind == "points" else "."
-            raise UsageError(msg)
-        for written in (task.final, _sidecar_path(task.final)):
-            if written.resolve() in inputs:
-                msg = f"{written}: is an input, a result cannot go there. Choose another folder or name."
+        _check_ending(task)
+        for written in with_sidecars((task.final,)):
+            if written in inputs:
+                msg = (
+                    f"{written}: is an input or an input's sidecar; what {task.path.name} becomes cannot go "
+                    "there. Choose another folder or name."
+                )
                 raise UsageError(msg)
-        if task.final in seen:
-            msg = f"{task.final}: both {seen[task.final]} and {task.path} would go there. Do them one by one."
-            raise UsageError(msg)
-        seen[task.final] = task.path
+            if written in seen:
+                msg = f"{written}: both {seen[written]} and {task.path} would go there. Do them one by one."
+                raise UsageError(msg)
+            seen[written] = task.path
     return tasks
+
+
+def with_sidecars(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Files, each with the JSON sidecar that is beside it or would be; links followed, each once."""
+    return tuple(dict.fromkeys(each.resolve() for path in paths for each in (path, _sidecar_path(path))))
+
+
+def _check_ending(task: Task) -> None:
+    endings = tuple(DELIMITERS) if task.kind == "points" else IMAGE_EXTENSIONS
+    same = task.kind != "points" or task.final.suffix == task.path.suffix
+    if not (task.final.name.endswith(endings) and same):
+        msg = f"{task.final}: the result of {task.path.name} needs the ending {' or '.join(endings)}"
+        msg += ", that of the input for landmarks." if task.kind == "points" else "."
+        raise UsageError(msg)
 
 
 def apply_request(request: Request, *, threads: int = 1) -> None:
@@ -193,7 +207,7 @@ def spaced_name(name: str, space: str) -> str:
 
 
 def _sidecar_path(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".gz").rpartition(".")[0] + ".json")
+    return path.parent / (path.name.removesuffix(".gz").rpartition(".")[0] + ".json")
 
 
 def _sidecar(task: Task, request: Request) -> dict[str, Any]:
@@ -203,10 +217,10 @@ def _sidecar(task: Task, request: Request) -> dict[str, Any]:
         **_kept(task.path),
         "Description": f"{task.path.name} carried through {len(request.transform)} transform file(s) at once",
         "Sources": [
-            _relative(path, folder) for path in (task.path, *(each.path for each in request.transform))
+            told_path(path, folder) for path in (task.path, *(each.path for each in request.transform))
         ],
         "Transforms": [
-            {"File": _relative(each.path, folder), "Inverted": each.invert} for each in request.transform
+            {"File": told_path(each.path, folder), "Inverted": each.invert} for each in request.transform
         ],
         "GeneratedBy": [{"Name": "nodereg", "Version": __version__, "Description": "bids-nodereg apply"}],
     }
@@ -218,7 +232,7 @@ def _sidecar(task: Task, request: Request) -> dict[str, Any]:
             "Coordinates": f"{axes}+ mm",
         }
     assert request.reference is not None  # noqa: S101 - for the type checker; a volume has a reference
-    told["SpatialReference"] = _relative(request.reference, folder)
+    told["SpatialReference"] = told_path(request.reference, folder)
     told["Interpolation"] = HOW.get(task.kind, request.interpolation)
     if request.space is not None:
         told["Space"] = request.space
@@ -234,5 +248,19 @@ def _kept(path: Path) -> dict[str, Any]:
     return {key: content[key] for key in KEPT if key in content} if isinstance(content, dict) else {}
 
 
-def _relative(path: Path, folder: Path) -> str:
-    return Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()
+def told_path(path: Path, folder: Path) -> str:
+    """Path from a folder to a file; the name alone where they have no folder in common but the root.
+
+    Such a path would tell where on the machine the file is, and serve nobody elsewhere.
+
+    Examples
+    --------
+    >>> told_path(Path("/data/raw/T2w.nii.gz"), Path("/data/out"))
+    '../raw/T2w.nii.gz'
+    >>> told_path(Path("/home/alice/T2w.nii.gz"), Path("/out"))
+    'T2w.nii.gz'
+    """
+    there, here = (Path(os.path.normpath(each.absolute())) for each in (path, folder))
+    if there.parts[:2] != here.parts[:2]:
+        return path.name
+    return Path(os.path.relpath(there, here)).as_posix()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bids_nodereg.app.extra_files import remove_stale
+from bids_nodereg.app.extra_files import remove_stale, without_unreadable
 from bids_nodereg.app.gate import kept_verdict
 from bids_nodereg.app.judge import judge
 from bids_nodereg.app.kinds import limits_of
@@ -20,11 +20,12 @@ from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
 from bids_nodereg.app.stages import Solution, common_grid
 from bids_nodereg.app.status import Status, fingerprint, report_data, why_not_done
+from bids_nodereg.app.velocity_files import write_velocity
 from bids_nodereg.app.viewer import viewer_page
 from bids_nodereg.app.write import Work, write_images, write_quality
 from bids_nodereg.bids.sidecars import template_told, transform_sidecar
 from bids_nodereg.config import as_plain
-from bids_nodereg.errors import DataError
+from bids_nodereg.errors import DataError, NodeRegError
 from bids_nodereg.files import remove, write_json
 from bids_nodereg.imaging.chain import Chain, sample_displacement
 from bids_nodereg.imaging.chain_files import read_chain
@@ -50,12 +51,16 @@ def compose_pair(job: Job, run: Run) -> Status:
         If one of the two maps is not there, an input cannot be used or an output cannot be written.
     """
     began = time.perf_counter()
-    for path in (job.outputs.forward_json, job.outputs.qc_json, report_data(job), viewer_page(job)):
-        remove(path)
     _check_parts(job, run.settings)
     run.progress.stage("composing")
     identity = fingerprint(job, run.settings)
+    job, left_out = without_unreadable(job)
     forward, inverse = compose(job)
+    for path in (job.outputs.forward_json, job.outputs.qc_json, report_data(job), viewer_page(job)):
+        remove(path)
+    for path in job.outputs.searched_only:  # of the day when this map was searched
+        remove(path)
+    write_velocity(job.pair, job.outputs, ())
     inputs = run.images.of(job.pair)
     solution = as_solution(forward, inverse, inputs, run.settings, run.hardware.threads)
     work = Work(job, inputs, solution, run.settings, run.hardware.threads, chain=forward)
@@ -81,6 +86,7 @@ def compose_pair(job: Job, run: Run) -> Status:
     present_pair(work, judged, outcome, [], provenance)
     details = {
         **identity,
+        **left_out,
         **template_told(job.pair),
         "Settings": as_plain(run.settings),
         "Software": software(),
@@ -99,10 +105,20 @@ def compose(job: Job) -> tuple[Chain, Chain]:
     -------
     forward, inverse
         Template to moving points and back, RAS+ mm; nothing is interpolated to make them.
+
+    Raises
+    ------
+    DataError
+        If one of the maps is damaged.
     """
     first, second = (part.outputs for part in job.parts)
-    forward = read_chain([second.forward_h5, first.forward_h5])  # acts on a point of the template first
-    inverse = read_chain([first.inverse_h5, second.inverse_h5])
+    try:
+        forward = read_chain([second.forward_h5, first.forward_h5])  # acts on a point of the template first
+        inverse = read_chain([first.inverse_h5, second.inverse_h5])
+    except NodeRegError as error:
+        names = " and ".join(part.outputs.name for part in job.parts)
+        msg = f"{error} {job.outputs.name} is composed of {names}: run with --force to make all of them anew."
+        raise DataError(msg) from error
     return forward, inverse
 
 
@@ -135,12 +151,20 @@ def _check_parts(job: Job, settings: Settings) -> None:
             raise DataError(msg)
 
 
+def _what_it_is(chain: Chain) -> str:
+    """Say what a composition is made of: ``composition of 2 affines and 1 displacement field``."""
+    fields = sum(isinstance(part, DisplacementField) for part in chain.parts)
+    counts = {"affine": len(chain.parts) - fields, "displacement field": fields}
+    words = [f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items() if count]
+    return f"composition of {' and '.join(words)}"
+
+
 def _write_sidecars(job: Job, forward: Chain, details: Mapping[str, Any]) -> None:
     """Sidecars of both transforms; the forward one is the last file and says that the pair is done."""
     pair, out = job.pair, job.outputs
     for inverse in (True, False):
         used = [part.outputs.inverse_h5 if inverse else part.outputs.forward_h5 for part in job.parts]
-        shared = {"Type": f"composition of {len(forward.parts)} affines and displacement fields"}
+        shared = {"Type": _what_it_is(forward)}
         sidecar = transform_sidecar(
             pair, out, inverse=inverse, details={**shared, **({} if inverse else details)}
         )

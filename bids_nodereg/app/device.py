@@ -45,8 +45,14 @@ def peak_device_memory_mib(hardware: Hardware) -> float | None:
     return torch.cuda.max_memory_allocated(hardware.device) / (1 << 20)
 
 
-def _available_cores() -> int:
-    """Cores this process may use; not every system tells that, and then all of them."""
+def _usual_threads() -> int:
+    """Threads where the options say nothing: ``OMP_NUM_THREADS``, else the cores this process may use.
+
+    Not every system tells which cores those are; then all of them.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -60,7 +66,7 @@ def choose_hardware(resources: Resources) -> Hardware:
     UsageError
         If a CUDA device was asked for and is not there, or the name is unknown.
     """
-    threads = resources.omp_nthreads or _available_cores()
+    threads = resources.omp_nthreads or _usual_threads()
     torch.set_num_threads(threads)
     # numba sets this attribute of its configuration when it starts.
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]

@@ -9,7 +9,8 @@ purpose:
   mirrored on the way, its mirror image does; and for two people neither.
 - **turned over** by half a turn. Whatever there is to match, a brain upside down does not match it.
 
-All of it happens after the affine alone, as a deformation hides part of the difference, and at 4 mm.
+All of it happens after the affine alone, as a deformation hides part of the difference, and at 4 mm, or
+finer for objects smaller than a brain.
 """
 
 from __future__ import annotations
@@ -37,9 +38,15 @@ if TYPE_CHECKING:
     from bids_nodereg.registration.affine import Freedom
 
 SPACING_MM = 4.0
-MARGIN_MM = 12.0
-SHORT = AffineSettings(spacings_mm=(8.0, 4.0), iterations=(25, 20), angles_deg=(0.0,), keep=1)
-"""The mirror image starts nearly aligned: one start, few iterations."""
+"""Voxel size at which brains are compared."""
+
+VOXELS_ACROSS = 16
+"""Voxels that the cube of the fixed mask's volume has at least along an edge: a smaller object is compared
+on smaller voxels, as the descriptors see three voxels far."""
+
+MARGIN_VOXELS = 3
+SHORT = AffineSettings(iterations=(25, 20), angles_deg=(0.0,), keep=1)
+"""The mirror image starts nearly aligned: one start, few iterations. The voxel sizes are set for each."""
 
 LEAST_OVERLAP = 0.1
 """Part of the fixed mask that both masks must share for a distance over them to mean anything."""
@@ -51,7 +58,7 @@ HALF_TURNS = ((1, 2), (0, 2), (0, 1))
 """Axes that each half turn about the third one reverses."""
 
 VIEW_STEP_MM = 6.0
-"""Distance of the points at which the fixed field of view is asked for."""
+"""Distance of the points at which the fixed field of view is asked for; one along an axis at least."""
 
 
 def doubt_measures(
@@ -73,20 +80,31 @@ def doubt_measures(
     Returns
     -------
     dict
-        Keys of the dictionary; a ratio is missing where the images hardly overlap.
+        Keys of the dictionary; a ratio is missing where the images hardly overlap. Nothing where the fixed
+        mask is empty.
     """
-    grid = working_grid(inputs.fixed, SPACING_MM, MARGIN_MM)
+    if not inputs.fixed.mask.any():
+        return {}
+    spacing_mm = _spacing_mm(inputs)
+    grid = working_grid(inputs.fixed, spacing_mm, MARGIN_VOXELS * spacing_mm)
     moving, moving_mask = onto_grid(inputs.moving, grid, solution.affine)
     fixed, fixed_mask = onto_grid(inputs.fixed, grid)
     images = _Images(fixed, fixed_mask, moving, moving_mask)
     values: dict[str, float | None] = {"fixed_view_covered_fraction": _view_covered(inputs, solution)}
+    if not fixed_mask.any():
+        return values | {"turned_distance_ratio": None, "mirrored_distance_ratio": None}
     own = images.pair(device)
     turned = [_distance(images.reversed(axes).pair(device), DESCRIPTOR.reach) for axes in HALF_TURNS]
     least = min((found for found in turned if found is not None), default=None)
     values["turned_distance_ratio"] = _ratio(least, _distance(own, DESCRIPTOR.reach))
-    mirrored = _aligned_mirror_image(images, freedom, device)
+    mirrored = _aligned_mirror_image(images, spacing_mm, freedom, device)
     values["mirrored_distance_ratio"] = _ratio(_distance(mirrored), _distance(own))
     return values
+
+
+def _spacing_mm(inputs: Inputs) -> float:
+    volume_mm3 = np.count_nonzero(inputs.fixed.mask) * inputs.fixed.volume.grid.voxel_volume
+    return float(min(SPACING_MM, np.cbrt(volume_mm3) / VOXELS_ACROSS))
 
 
 def _ratio(wrong: float | None, own: float | None) -> float | None:
@@ -121,12 +139,15 @@ class _Images:
         return ImagePair(*(tensor[None, None].to(device) for tensor in tensors))
 
 
-def _aligned_mirror_image(images: _Images, freedom: Freedom, device: torch.device) -> ImagePair:
+def _aligned_mirror_image(
+    images: _Images, spacing_mm: float, freedom: Freedom, device: torch.device
+) -> ImagePair:
     """The pair with the mirror image of the moving one, as well aligned as it can be."""
     pair = images.reversed((0,)).pair(device)
     if not pair.moving_mask.any():
         return pair
-    found = align(pair, SPACING_MM, SHORT, freedom, told=torch.eye(4, dtype=torch.float64))
+    short = replace(SHORT, spacings_mm=(2 * spacing_mm, spacing_mm))
+    found = align(pair, spacing_mm, short, freedom, told=torch.eye(4, dtype=torch.float64))
     points = transform(found.matrix.to(device), identity(pair.fixed.shape[2:], pair.fixed))
     moving, mask = sample(pair.moving, points), sample(pair.moving_mask, points)
     return replace(pair, moving=moving, moving_mask=(mask > 0.5).to(mask.dtype))
@@ -165,7 +186,10 @@ def _eroded(mask: torch.Tensor, voxels: int) -> torch.Tensor:
 def _view_covered(inputs: Inputs, solution: Solution) -> float:
     """Part of the fixed image that the whole map sends into the moving image."""
     fixed, moving = inputs.fixed.volume.grid, inputs.moving.volume.grid
-    steps = [max(1, round(VIEW_STEP_MM / size)) for size in fixed.spacing]
+    steps = [
+        max(1, min(count, round(VIEW_STEP_MM / size)))
+        for count, size in zip(fixed.shape, fixed.spacing, strict=True)
+    ]
     axes = [np.arange(step // 2, size, step) for step, size in zip(steps, fixed.shape, strict=True)]
     index = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     landing = moving.to_index(solution.forward(fixed.to_world(index)))

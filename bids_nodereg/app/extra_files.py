@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from bids_nodereg.app.status import NOT_CARRIED
 from bids_nodereg.bids.sidecars import extra_sidecar
+from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import remove, write_json
-from bids_nodereg.imaging.carry import HOW, carry
+from bids_nodereg.imaging.carry import HOW, carry, read_through
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bids_nodereg.app.jobs import Job
     from bids_nodereg.bids.derivatives import Outputs
+    from bids_nodereg.bids.extras import Extra
     from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.imaging.carry import Target
 
@@ -34,8 +39,6 @@ def write_extras(pair: Pair, out: Outputs, target: Target, *, skull_stripped: bo
     skull_stripped
         Whether the moving image is; said of images whose own sidecar does not say it.
     """
-    # a dry run imports this module and must not wait for numba
-
     for extra in pair.moving_extras:
         notes = carry(extra.path, extra.kind, target, out.extra_nii(extra))
         for note in notes:
@@ -43,6 +46,41 @@ def write_extras(pair: Pair, out: Outputs, target: Target, *, skull_stripped: bo
         how = HOW.get(extra.kind, target.interpolation)
         sidecar = extra_sidecar(pair, out, extra, skull_stripped=skull_stripped, interpolation=how)
         write_json(out.extra_json(extra), sidecar)
+
+
+def without_unreadable(job: Job) -> tuple[Job, dict[str, list[str]]]:
+    """Leave out files that are carried by default and cannot be read, before time is spent on the map.
+
+    Returns
+    -------
+    job
+        With the files that can be carried.
+    told
+        For the sidecar: which files were left out; empty where none was.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        If a file that the user asked for cannot be read.
+    """
+    pair = job.pair
+    left_out = [extra for extra in pair.moving_extras if not _is_readable(extra)]
+    if not left_out:
+        return job, {}
+    kept = tuple(extra for extra in pair.moving_extras if extra not in left_out)
+    told = {NOT_CARRIED: [extra.uri for extra in left_out]}
+    return replace(job, pair=replace(pair, moving_extras=kept)), told
+
+
+def _is_readable(extra: Extra) -> bool:
+    try:
+        read_through(extra.path, extra.kind)
+    except (DataError, MissingInputError) as error:
+        if extra.asked:
+            raise
+        LOG.warning("    Not carried along: %s", error)
+        return False
+    return True
 
 
 def remove_stale(pair: Pair, out: Outputs) -> None:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 from bids_nodereg.bids.derivatives import velocity_desc
 from bids_nodereg.bids.extras import ALWAYS, find_extras, read_wanted
 from bids_nodereg.bids.image import RAW
+from bids_nodereg.bids.names import clean_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.bids.dataset import Dataset
+    from bids_nodereg.bids.extras import Extra
+    from bids_nodereg.bids.names import FileName
     from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.config import Selection, Settings
 
@@ -39,15 +42,26 @@ def with_extras(pairs: Sequence[Pair], dataset: Dataset, selection: Selection) -
         *((derivative, (*always, *wanted)) for derivative in dataset.derivatives),
         ((RAW, dataset.root), wanted),
     )
-    found = []
+    found: list[Pair] = []
+    names: list[FileName] = []
     for pair in pairs:
         taken = {label_map.path for label_map in pair.moving_dseg}
         extras = find_extras(places, pair.moving, taken)
-        found.append(replace(pair, moving_extras=extras))
+        names += [extra.name for extra in extras]
+        found.append(replace(pair, moving_extras=_without_label_maps(pair, extras)))
     for each in wanted:
-        if pairs and not any(each.matches(extra.name) for pair in found for extra in pair.moving_extras):
+        if pairs and not any(each.matches(name) for name in names):
             LOG.warning("--apply-to %s: sub-%s has no such file", each, pairs[0].moving.subject)
     return found
+
+
+def _without_label_maps(pair: Pair, extras: Sequence[Extra]) -> tuple[Extra, ...]:
+    """Leave out label maps that would have the name of one of the pair's own once carried."""
+    own = {clean_label(label_map.desc).casefold() for label_map in pair.moving_dseg}
+    clashing = [each for each in extras if each.suffix == "dseg" and each.desc.casefold() in own]
+    for each in clashing:
+        LOG.warning("%s is not carried: another label map would have its name.", each.path)
+    return tuple(each for each in extras if each not in clashing)
 
 
 def labels_used(jobs: Iterable[Job], settings: Settings) -> dict[str, str]:

@@ -46,7 +46,7 @@ def methods_facts(settings: Settings, pairs: Sequence[Pair], inputs: Inputs | No
     return MethodsFacts(
         version=__version__,
         fixed_contrasts=tuple(sorted({pair.fixed.suffix for pair in pairs if pair.template is None})),
-        moving_contrasts=tuple(sorted({pair.moving.suffix for pair in pairs})),
+        moving_contrasts=tuple(sorted({pair.moving.suffix for pair in pairs if pair.via is None})),
         transform=settings.transform,
         descriptor=registration.descriptor.name,
         velocity=VELOCITY_WORDS[registration.velocity.name],
@@ -67,8 +67,8 @@ def methods_facts(settings: Settings, pairs: Sequence[Pair], inputs: Inputs | No
         bias_corrected=_bias_corrected(settings, inputs),
         brain_masks=_masks_wanted(settings, pairs) if inputs is None else _masks_used(inputs),
         templates=tuple(sorted(templates)),
-        from_templateflow=any(template.folder is None for template in templates.values()),
-        composed=any(pair.via is not None for pair in pairs),
+        templateflow=tuple(sorted(name for name, template in templates.items() if template.folder is None)),
+        composed=tuple(sorted({pair.moving.suffix for pair in pairs if pair.via is not None})),
         software=tuple(software().items()),
     )
 

@@ -47,6 +47,13 @@ class FoundBrain:
     origin: str
 
 
+def method_taken(method: BrainMaskMethod) -> BrainMaskMethod:
+    """What ``auto`` tries first on this machine; other ways are what they are."""
+    if method != "auto":
+        return method
+    return "deepbet" if is_installed() else "template"
+
+
 def find_brain(
     volume: Volume, head: NDArray[np.bool_], method: BrainMaskMethod, device: torch.device
 ) -> FoundBrain:
@@ -81,7 +88,7 @@ def find_brain(
     if litres * 1e6 < LEAST_HEAD_MM3:
         return FoundBrain(None, f"{NOT_FOUND}: a foreground of {litres:.2f} l is no adult's head")
     reasons = []
-    if method == "deepbet" or (method == "auto" and is_installed()):
+    if method_taken(method) == "deepbet":
         found = _by_network(volume, device)
         if found.mask is not None or method == "deepbet":
             return found

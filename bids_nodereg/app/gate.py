@@ -29,9 +29,14 @@ def kept_verdict(job: Job) -> str:
 def refused(statuses: Iterable[Status], level: Literal["fail", "check"] | None) -> list[str]:
     """Tell which pairs are at or beyond a verdict, as ``name (verdict)``; none where no level is set.
 
-    A pair that ended in an error has no verdict and counts as failed anyway.
+    A pair that ended in an error has no verdict and counts as failed anyway; of one that is there, a verdict
+    that cannot be read is no pass.
     """
     if level is None:
         return []
     bad = STATUSES[STATUSES.index(level) :]
-    return [f"{status.pair} ({status.verdict})" for status in statuses if status.verdict in bad]
+    return [
+        f"{status.pair} ({status.verdict or 'no verdict that can be read'})"
+        for status in statuses
+        if status.verdict in bad or (status.status != "failed" and not status.verdict)
+    ]

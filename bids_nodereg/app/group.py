@@ -12,6 +12,7 @@ from bids_nodereg.quality.cohort import CohortRow, find_outliers
 from bids_nodereg.quality.dictionary import DICTIONARY
 from bids_nodereg.quality.group_report import outlier_words, render_group
 from bids_nodereg.quality.measures import text
+from bids_nodereg.quality.records import finite_or_none
 from bids_nodereg.tables import NOT_AVAILABLE, write_table
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ def read_row(path: Path) -> CohortRow | None:
             fixed=str(kind["Fixed"]),
             verdict=str(content["Verdict"]),
             reasons=tuple(map(str, content.get("Reasons", ()))),
-            measures={key: content["Measures"][key] for key in DICTIONARY if key in content["Measures"]},
+            measures=finite_or_none(
+                {key: content["Measures"][key] for key in DICTIONARY if key in content["Measures"]}
+            ),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         LOG.warning("%s cannot be read (%s): left out. Register that pair again with --force.", path, error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,10 +12,11 @@ import torch
 
 from bids_nodereg.app.find_brain import FOUND, find_brain
 from bids_nodereg.app.inputs import GIVEN, Inputs, looks_skull_stripped
+from bids_nodereg.app.provenance import sha256
 from bids_nodereg.bids.brain_masks import brain_mask_path, brain_mask_sidecar
 from bids_nodereg.config import Settings
 from bids_nodereg.errors import DataError
-from bids_nodereg.files import write_json
+from bids_nodereg.files import remove, write_json
 from bids_nodereg.imaging.bias import without_bias
 from bids_nodereg.imaging.brain import CUT_HEAD_MM2, contact_mm2
 from bids_nodereg.imaging.prepare import Prepared, prepare
@@ -33,6 +36,11 @@ KEPT_IMAGES = 4
 """The reference of a session, two more, and a template: what is used again soon, and no more than that."""
 
 CPU = torch.device("cpu")
+
+DIGEST = "SHA256"
+"""Key in the sidecar of a mask that was found: what the file is as long as nobody has changed it."""
+
+LOG = logging.getLogger("nodereg")
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class PreparedImages:
     def write_found_masks(self, pair: Pair, inputs: Inputs, out_dir: Path) -> None:
         """Write the brain masks that were found in the images of a pair, each once in a run.
 
-        A mask that was given, and one of an image that is not of the data set itself, is not written.
+        A mask that was given, and one of an image that is not of the data set itself, is not written; one
+        of an earlier run that would not be found any more goes. What a person has changed stays.
 
         Raises
         ------
@@ -89,10 +98,14 @@ class PreparedImages:
         """
         for image, prepared in ((pair.fixed, inputs.fixed), (pair.moving, inputs.moving)):
             path = brain_mask_path(image, out_dir)
-            if path is None or path in self._written or not prepared.mask_origin.startswith(FOUND):
+            if path is None or path in self._written:
                 continue
-            _write_mask(image, prepared, path)
-            self._written.add(path)
+            if prepared.mask_origin.startswith(FOUND):
+                self._written.add(path)
+                if _is_free(path):
+                    _write_mask(image, prepared, path)
+            elif not _is_given(path, pair) and _is_free(path):
+                _remove_mask(path)
 
     def _prepared(self, wanted: _Wanted) -> Prepared:
         """Take an image from those that are kept, or prepare it and forget the one not used for longest."""
@@ -146,6 +159,8 @@ def _with_brain(prepared: Prepared, settings: Settings, device: torch.device) ->
 
 def _without_bias(prepared: Prepared) -> Prepared:
     unbiased = without_bias(prepared.volume, prepared.mask)
+    if unbiased is None:
+        return prepared
     return prepare(
         prepared.volume,
         prepared.mask,
@@ -167,5 +182,34 @@ def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
 
 def _write_mask(image: Image, prepared: Prepared, path: Path) -> None:
     write_image(prepared.mask, prepared.volume.grid, path, dtype="uint8")
-    sidecar = path.with_name(path.name.removesuffix(".nii.gz") + ".json")
-    write_json(sidecar, brain_mask_sidecar(image, prepared.mask_origin))
+    told = {**brain_mask_sidecar(image, prepared.mask_origin), DIGEST: sha256(path)}
+    write_json(_sidecar_of(path), told)
+
+
+def _remove_mask(path: Path) -> None:
+    for each in (path, _sidecar_of(path)):
+        remove(each)
+
+
+def _sidecar_of(path: Path) -> Path:
+    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
+
+
+def _is_given(path: Path, pair: Pair) -> bool:
+    """Whether a mask in the output is what the user gives to this pair."""
+    masks = (mask for mask in (pair.fixed_mask, pair.moving_mask) if mask is not None)
+    return any(mask.resolve() == path.resolve() for mask in masks)
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a mask may be replaced: it is not there, or it is as this program wrote it."""
+    if not path.is_file():
+        return True
+    try:
+        known = json.loads(_sidecar_of(path).read_text(encoding="utf-8"))[DIGEST]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = ""
+    is_ours = bool(known == sha256(path))
+    if not is_ours:
+        LOG.warning("    %s was changed by hand and stays. Give it by --derivatives to use it.", path)
+    return is_ours

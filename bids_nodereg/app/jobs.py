@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bids_nodereg.app.extras import with_extras
-from bids_nodereg.bids.candidates import no_pair_message
+from bids_nodereg.bids.candidates import no_pair_message, unusable_message
 from bids_nodereg.bids.dataset import open_dataset
 from bids_nodereg.bids.derivatives import all_outputs
 from bids_nodereg.bids.filters import Filters, read_filters
@@ -58,7 +58,7 @@ class Participant:
     candidates: tuple[Candidate, ...]
     jobs: tuple[Job, ...]
     message: str
-    """Why there is no pair; empty when there is one."""
+    """Why there is no pair, and which images cannot be used; empty when all is well."""
     left_out: tuple[LeftOut, ...] = ()
     """Anatomical files that no rule was shown."""
 
@@ -112,8 +112,7 @@ def find_jobs(config: RunConfig, dataset: Dataset, subjects: Sequence[str]) -> I
         rows = read_pairs_file(selection.pairs_file, dataset)
         yield from _of_pairs_file(config, dataset, subjects, rows)
         return
-    templates = find_templates(selection.output_spaces, fetch=config.fetch_templates)
-    _check_names(templates, dataset)
+    templates = _templates(config, dataset)
     general = RuleOptions(
         fixed_suffix=selection.fixed_suffix,
         moving_suffixes=selection.moving_suffix,
@@ -193,7 +192,8 @@ def _participant(
         if pair.via is None
     ]
     jobs = (*searched, *_composed(zip(pairs, outputs, strict=True), searched))
-    return Participant(subject, tuple(candidates), jobs, "" if jobs else message)
+    told = ("" if jobs else message, unusable_message(subject, candidates))
+    return Participant(subject, tuple(candidates), jobs, " ".join(filter(None, told)))
 
 
 def _composed(pairs: Iterable[tuple[Pair, Outputs]], searched: Sequence[Job]) -> Iterator[Job]:
@@ -203,6 +203,16 @@ def _composed(pairs: Iterable[tuple[Pair, Outputs]], searched: Sequence[Job]) ->
         if pair.via is not None:
             parts = by_images[pair.via, pair.moving], by_images[pair.fixed, pair.via]
             yield Job(without_lesion_masks(pair), outputs, parts=parts)
+
+
+def _templates(config: RunConfig, dataset: Dataset) -> tuple[Template, ...]:
+    """Templates of the output spaces; a dry run fetches none, because it writes nothing."""
+    fetch = config.fetch_templates and not config.dry_run
+    templates = find_templates(config.selection.output_spaces, fetch=fetch)
+    for note in (note for template in templates for note in template.notes):
+        LOG.warning(note)
+    _check_names(templates, dataset)
+    return templates
 
 
 def _check_names(templates: Sequence[Template], dataset: Dataset) -> None:

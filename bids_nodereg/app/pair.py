@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from bids_nodereg.app.device import peak_device_memory_mib
 from bids_nodereg.app.doubts import doubt_measures
+from bids_nodereg.app.extra_files import without_unreadable
 from bids_nodereg.app.inputs import head_note, lesion_note
 from bids_nodereg.app.judge import judge
-from bids_nodereg.app.kinds import limits_of
+from bids_nodereg.app.kinds import kind_of, limits_of
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
 from bids_nodereg.app.stages import solve
@@ -29,6 +30,7 @@ from bids_nodereg.config import as_plain
 from bids_nodereg.errors import DataError
 from bids_nodereg.files import remove
 from bids_nodereg.quality.alignment import affine_words
+from bids_nodereg.quality.plausible import with_doubts
 from bids_nodereg.quality.verdict import verdict
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def register_pair(job: Job, run: Run) -> Status:
     remove(viewer_page(job))
     run.progress.stage("reading and preparing")
     identity = fingerprint(job, run.settings)
+    job, left_out = without_unreadable(job)
     inputs = run.images.of(job.pair)
     run.images.write_found_masks(job.pair, inputs, job.outputs.out_dir)
     _say_what_was_read(job, inputs)
@@ -91,7 +94,7 @@ def register_pair(job: Job, run: Run) -> Status:
         memory_peak_mib=peak_memory_mib(),
         memory_peak_device_mib=peak_device_memory_mib(run.hardware),
     )
-    outcome = verdict(judged.measures, limits_of(job.pair))
+    outcome = with_doubts(verdict(judged.measures, limits_of(job.pair)), kind_of(job.pair), judged.measures)
     write_quality(job.outputs.qc_json, job.pair, judged.measures, outcome)
     provenance = {
         "Run": run.run_id,
@@ -106,6 +109,7 @@ def register_pair(job: Job, run: Run) -> Status:
     present_pair(work, judged, outcome, history, provenance)
     details = {
         **identity,
+        **left_out,
         **template_told(job.pair),
         "Settings": as_plain(run.settings),
         "Software": software(),

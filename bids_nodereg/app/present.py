@@ -14,9 +14,11 @@ from bids_nodereg.app.facts import VELOCITY_WORDS, methods_facts
 from bids_nodereg.app.inputs import lesion_note
 from bids_nodereg.app.status import REPORT_DATA, report_data
 from bids_nodereg.app.viewer import VIEWER
+from bids_nodereg.errors import DataError
 from bids_nodereg.files import write_json
 from bids_nodereg.quality.figures.charts import Trace
 from bids_nodereg.quality.figures.pair import FigureNames, draw_pair
+from bids_nodereg.quality.methods import by_settings
 from bids_nodereg.quality.records import (
     FailedPair,
     InputImage,
@@ -28,7 +30,7 @@ from bids_nodereg.quality.records import (
 from bids_nodereg.quality.report import render_subject
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from bids_nodereg.app.jobs import Job
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from bids_nodereg.bids.image import Image, LabelMap, SideFile
     from bids_nodereg.config import Settings
     from bids_nodereg.imaging.prepare import Prepared
+    from bids_nodereg.quality.records import MethodsFacts
     from bids_nodereg.quality.verdict import Verdict
     from bids_nodereg.registration.optimise import Step
     from bids_nodereg.registration.settings import CaptureSettings, RegistrationSettings
@@ -76,26 +79,50 @@ def present_pair(
 
 
 def write_report(subject: str, jobs: Sequence[Job], statuses: Sequence[Status], run_id: str) -> None:
-    """Write the page of one subject from what its pairs left beside their figures."""
+    """Write the page of one subject from what its pairs left beside their figures.
+
+    Raises
+    ------
+    DataError
+        If there is nothing to show.
+    NodeRegError
+        If a figure is not there or the page cannot be written.
+    """
     failed_names = {status.pair: status for status in statuses if status.status == "failed"}
     failed = [
         _failed(job, failed_names[job.outputs.name], run_id)
         for job in jobs
         if job.outputs.name in failed_names
     ]
-    # Pairs of earlier runs stay on the page: another session or another pairs file must not remove them.
-    kept = sorted(jobs[0].outputs.figures_dir.glob(f"*{REPORT_DATA}"))
+    kept = sections_of(jobs)
     pairs = [pair for pair in map(_kept_pair, kept) if pair is not None]
-    if pairs or failed:
-        page = jobs[0].outputs.report_html
-        render_subject(f"sub-{subject}", pairs, page, version=__version__, failed=failed, run=run_id)
+    if not pairs and not failed:
+        folder = jobs[0].outputs.figures_dir
+        msg = f"{folder}: none of {len(kept)} *{REPORT_DATA} can be shown. Register with --force."
+        raise DataError(msg)
+    page = jobs[0].outputs.report_html
+    render_subject(f"sub-{subject}", pairs, page, version=__version__, failed=failed, run=run_id)
+
+
+def kept_facts(jobs: Iterable[Job]) -> list[MethodsFacts]:
+    """What was done to the pairs that are registered, once for each set of settings."""
+    pairs = (_kept_pair(path) for path in map(report_data, jobs) if path.is_file())
+    return by_settings(pair.facts for pair in pairs if pair is not None)
+
+
+def sections_of(jobs: Sequence[Job]) -> list[Path]:
+    """Sections of the page of one subject, each with the data of a registered pair.
+
+    Pairs of earlier runs stay on the page: another session or another pairs file must not remove them.
+    """
+    return sorted(jobs[0].outputs.figures_dir.glob(f"*{REPORT_DATA}"))
 
 
 def _kept_pair(path: Path) -> PairReport | None:
     """Section of an earlier pair; one that is damaged or of another version is left out with a warning."""
     try:
         pair = from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         LOG.warning("%s cannot be shown (%s): register that pair again with --force.", path, error)
         return None
     viewer = path.with_name(path.name.removesuffix(REPORT_DATA) + VIEWER)

@@ -1,4 +1,4 @@
-"""Write images of a finished pair on one more grid of its template; nothing is searched again."""
+"""Write images of a finished pair on other grids of its template; nothing is searched again."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from bids_nodereg.app.extra_files import without_unreadable
 from bids_nodereg.app.stages import Solution, common_grid
-from bids_nodereg.app.status import Status
+from bids_nodereg.app.status import GRIDS, Status, grid_digests
 from bids_nodereg.app.write import Work, write_images
+from bids_nodereg.files import write_json
 from bids_nodereg.imaging.transforms import read_composite_h5
 
 if TYPE_CHECKING:
@@ -25,13 +27,17 @@ def resample_pair(job: Job, run: Run) -> Status:
         If an input or the map cannot be read, or an output cannot be written.
     """
     began = time.perf_counter()
+    out, digests = job.outputs, grid_digests(job)
     run.progress.stage("reading")
     inputs = run.images.of(job.pair)
-    forward, inverse = (read_composite_h5(path) for path in (job.outputs.forward_h5, job.outputs.inverse_h5))
+    forward, inverse = (read_composite_h5(path) for path in (out.forward_h5, out.inverse_h5))
     grid = common_grid(inputs.fixed, run.settings) if forward.field is None else forward.field.grid
     run.progress.stage("writing images")
     solution = Solution(grid, forward.affine, forward, inverse)
-    write_images(Work(job, inputs, solution, run.settings, run.hardware.threads))
-    verdict = json.loads(job.outputs.qc_json.read_text(encoding="utf-8"))["Verdict"]
+    readable, _ = without_unreadable(job)
+    write_images(Work(readable, inputs, solution, run.settings, run.hardware.threads))
+    sidecar = json.loads(out.forward_json.read_text(encoding="utf-8"))
+    write_json(out.forward_json, {**sidecar, GRIDS: {**sidecar.get(GRIDS, {}), **digests}})
+    verdict = json.loads(out.qc_json.read_text(encoding="utf-8"))["Verdict"]
     seconds = time.perf_counter() - began
-    return Status(job.outputs.name, job.pair.moving.subject, "done", seconds, verdict)
+    return Status(out.name, job.pair.moving.subject, "done", seconds, verdict)

@@ -16,19 +16,27 @@ from bids_nodereg.app.gate import EXIT_CODE, kept_verdict, refused
 from bids_nodereg.app.images import PreparedImages
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.app.log import log_to_file
-from bids_nodereg.app.pages import Pages, write_pages
+from bids_nodereg.app.pages import Pages, is_registered, write_pages
 from bids_nodereg.app.pair import register_pair
 from bids_nodereg.app.places import without_places
+from bids_nodereg.app.present import kept_facts
 from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
 from bids_nodereg.app.resample import resample_pair
 from bids_nodereg.app.shared import Run
-from bids_nodereg.app.status import NOT_YET, Status, lacks_only_images, why_not_done, write_status
+from bids_nodereg.app.status import (
+    NOT_YET,
+    Status,
+    lacks_only_images,
+    report_data,
+    why_not_done,
+    write_status,
+)
 from bids_nodereg.app.validate import validate_input
 from bids_nodereg.bids.output_dataset import check_output_folder, dataset_link, write_dataset_files
 from bids_nodereg.bids.templates import TEMPLATEFLOW_LINK
 from bids_nodereg.config import as_toml
-from bids_nodereg.errors import NodeRegError
+from bids_nodereg.errors import MissingInputError, NodeRegError
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.methods import methods_markdown
 from bids_nodereg.quality.viewer import viewer_library
@@ -71,24 +79,31 @@ def run_participants(config: RunConfig, console: Console) -> int:
         LOG.info("nodereg %s, run %s", __version__, run_id)
         write_text(folder / "config.toml", as_toml(config, nodereg_version=__version__, run_id=run_id))
         _write_dataset_level(config, dataset, participants)
+        _write_citation(config, participants)
         if config.boilerplate_only:
             LOG.info("Methods text: %s", config.output_dir / "logs" / "CITATION.md")
             return 0
         if config.reports_only:
-            return _reports_only(participants, pages)
+            return _reports_only(config, participants, pages)
         LOG.info("Device: %s", hardware.name)
         if hardware.note:
             LOG.warning(hardware.note)
         images = PreparedImages(config.settings, hardware.device)
         with open_progress(console) as progress:
             run = Run(run_id, folder, config.settings, hardware, images, pages, progress)
-            statuses = _register_all(config, participants, run)
-        return _summary(statuses, sum(len(participant.jobs) for participant in participants), config)
+            statuses, page_codes = _register_all(config, participants, run)
+        _write_citation(config, participants)
+        count = sum(len(participant.jobs) for participant in participants)
+        return _summary(statuses, count, config) or _one_code(page_codes)
 
 
-def _register_all(config: RunConfig, participants: Sequence[Participant], run: Run) -> list[Status]:
+def _register_all(
+    config: RunConfig, participants: Sequence[Participant], run: Run
+) -> tuple[list[Status], set[int]]:
+    """How each pair ended, and the exit codes of writing the pages."""
     count = sum(len(participant.jobs) for participant in participants)
     statuses: list[Status] = []
+    page_codes: set[int] = set()
     for participant in participants:
         if participant.message:
             LOG.warning(participant.message)
@@ -99,11 +114,11 @@ def _register_all(config: RunConfig, participants: Sequence[Participant], run: R
             write_status(run.folder, mine[-1])
             if config.fail_fast and mine[-1].status == "failed":
                 break
-        write_pages(participant, mine, run.pages)
+        page_codes.add(write_pages(participant, mine, run.pages))
         statuses += mine
         if config.fail_fast and any(status.status == "failed" for status in mine):
             break
-    return statuses
+    return statuses, page_codes
 
 
 def _one(job: Job, config: RunConfig, run: Run) -> Status:
@@ -154,19 +169,50 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
     )
     if failed:
         LOG.error("Failed: %s", ", ".join(status.pair for status in failed))
-    flagged = refused(statuses, config.fail_on_qc)
-    if flagged:
-        LOG.error("Refused by --fail-on-qc %s, outputs kept: %s", config.fail_on_qc, ", ".join(flagged))
+    refusal = _refuse(statuses, config)
     codes = {status.exit_code for status in failed}
     if not codes:
-        return EXIT_CODE if flagged else 0
+        return refusal
     return codes.pop() if len(codes) == 1 and len(failed) == count else 1
 
 
-def _reports_only(participants: Sequence[Participant], pages: Pages) -> int:
-    for participant in participants:
-        write_pages(participant, (), pages, anyway=True)
-    return 0
+def _refuse(statuses: Sequence[Status], config: RunConfig) -> int:
+    """Say which pairs `--fail-on-qc` refuses; the exit code."""
+    flagged = refused(statuses, config.fail_on_qc)
+    if flagged:
+        LOG.error("Refused by --fail-on-qc %s, outputs kept: %s", config.fail_on_qc, ", ".join(flagged))
+    return EXIT_CODE if flagged else 0
+
+
+def _one_code(codes: set[int]) -> int:
+    """Exit code of several: that of the failures where they agree, else 1."""
+    failures = codes - {0}
+    return max(failures, default=0) if len(failures) < 2 else 1
+
+
+def _reports_only(config: RunConfig, participants: Sequence[Participant], pages: Pages) -> int:
+    """Write the pages again; returns the exit code.
+
+    Raises
+    ------
+    MissingInputError
+        If no participant has a registered pair.
+    """
+    registered = [participant for participant in participants if is_registered(participant)]
+    if not registered:
+        msg = f"{config.output_dir}: no registered pair to report. Run without --reports-only first."
+        raise MissingInputError(msg)
+    known = {participant.subject for participant in registered}
+    for subject in (participant.subject for participant in participants if participant.subject not in known):
+        LOG.warning("sub-%s has no registered pair: no report.", subject)
+    codes = {write_pages(participant, (), pages, anyway=True) for participant in registered}
+    statuses = [
+        Status(job.outputs.name, job.pair.moving.subject, "already done", verdict=kept_verdict(job))
+        for participant in registered
+        for job in participant.jobs
+        if report_data(job).is_file()  # a pair that is not registered yet has no verdict to refuse
+    ]
+    return _refuse(statuses, config) or _one_code(codes)
 
 
 def _write_dataset_level(config: RunConfig, dataset: Dataset, participants: Sequence[Participant]) -> None:
@@ -186,6 +232,10 @@ def _write_dataset_level(config: RunConfig, dataset: Dataset, participants: Sequ
         descriptions=labels_used(jobs, config.settings),
         links=links,
     )
-    pairs = [job.pair for job in jobs]
-    facts = methods_facts(config.settings, pairs)
+
+
+def _write_citation(config: RunConfig, participants: Sequence[Participant]) -> None:
+    """Write the methods text: of what was done, or where nothing is registered of what is asked for."""
+    jobs = [job for participant in participants for job in participant.jobs]
+    facts = kept_facts(jobs) or [methods_facts(config.settings, [job.pair for job in jobs])]
     write_text(config.output_dir / "logs" / "CITATION.md", methods_markdown(facts))

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from bids_nodereg import __version__
+from bids_nodereg.app.find_brain import FOUND, method_taken
+from bids_nodereg.app.gate import kept_verdict
+from bids_nodereg.app.inputs import NOT_FOUND
 from bids_nodereg.app.provenance import sha256
 from bids_nodereg.config import settings_digest
 from bids_nodereg.files import write_json
+from bids_nodereg.quality.verdict import STATUSES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bids_nodereg.app.jobs import Job
+    from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.config import Settings
 
 REPORT_DATA = "_report.json"
 """End of the name of the file that keeps a pair's section of the report."""
 
 NOT_YET = "not done yet"
+NOT_THERE = "not there"
+"""In place of the digest of a file that is not there, such as a link to content that was not fetched."""
+GRIDS = "GridSHA256"
+"""Key of :func:`grid_digests` in the sidecar."""
+BRAIN = "BrainMaskMethod"
+"""Key in the sidecar of the way that is taken where a brain has to be looked for."""
+NOT_CARRIED = "NotCarried"
+"""Key in the sidecar of the URIs of files that could not be carried along."""
 
 Ending = Literal["done", "already done", "failed"]
 
@@ -58,16 +72,34 @@ def input_digests(job: Job) -> dict[str, str]:
     for role, side_file in sides.items():
         if side_file is not None:
             digests[role] = sha256(side_file.path)
-    for label_map in (*pair.fixed_dseg, *pair.moving_dseg):
-        digests[label_map.uri] = sha256(label_map.path)
-    for extra in pair.moving_extras:
-        digests[extra.uri] = sha256(extra.path)
+    digests |= _carried_digests(pair)
     if job.truth is not None:
         digests["truth"] = sha256(job.truth)
     for part in job.parts:
         for path in (part.outputs.forward_h5, part.outputs.inverse_h5):
-            digests[part.outputs.uri(path)] = sha256(path) if path.is_file() else "not there"
+            digests[part.outputs.uri(path)] = sha256(path) if path.is_file() else NOT_THERE
     return digests
+
+
+def _carried_digests(pair: Pair) -> dict[str, str]:
+    """SHA-256 of label maps and other files of the images, and of what their own files say of them."""
+    label_maps = (*pair.fixed_dseg, *pair.moving_dseg)
+    files = {label_map.uri: label_map.path for label_map in label_maps}
+    files |= {f"names of {each.uri}": each.lookup for each in label_maps if each.lookup is not None}
+    files |= {extra.uri: extra.path for extra in pair.moving_extras}
+    files |= {f"sidecar of {each.uri}": each.sidecar for each in pair.moving_extras if each.sidecar.is_file()}
+    return {key: sha256(path) if path.is_file() else NOT_THERE for key, path in files.items()}
+
+
+def grid_digests(job: Job) -> dict[str, str]:
+    """SHA-256 of the files whose grid alone counts: those of the template's resolutions, by BIDS URI."""
+    template = job.pair.template
+    grids = () if template is None else template.grids
+    return {
+        grid.uri: sha256(grid.path)
+        for grid in grids
+        if grid.path is not None and grid.path != job.pair.fixed.path
+    }
 
 
 def fingerprint(job: Job, settings: Settings) -> dict[str, Any]:
@@ -76,6 +108,8 @@ def fingerprint(job: Job, settings: Settings) -> dict[str, Any]:
         "NoderegVersion": __version__,
         "SettingsDigest": settings_digest(settings),
         "InputSHA256": input_digests(job),
+        GRIDS: grid_digests(job),
+        BRAIN: method_taken(settings.brain_mask),
     }
 
 
@@ -85,16 +119,22 @@ def why_not_done(job: Job, settings: Settings) -> str:
     Done means: the forward sidecar is there, was written last, agrees with the settings, the
     version and the input files, and the files it stands for are there.
     """
-    missing = _missing(job, settings)
-    return _why_stale(job, settings) or (f"{missing[0].name} is missing" if missing else "")
+    stale, missing = _why_stale(job, settings), _missing(job, settings)
+    if stale or missing:
+        return stale or f"{missing[0].name} is missing"
+    return "a grid of the template has changed" if _has_other_grids(job) else ""
 
 
 def lacks_only_images(job: Job, settings: Settings) -> bool:
-    """Whether a pair is done but for images in the space of its template, on a grid asked for later."""
+    """Whether a pair is done but for images in the space of its template.
+
+    They are missing on a grid that was asked for later, or the file of a grid has changed.
+    """
     if job.pair.template is None or _why_stale(job, settings):
         return False
     missing = _missing(job, settings)
-    return bool(missing) and all(f"_space-{job.outputs.to_label}_" in path.name for path in missing)
+    images = f"_space-{job.outputs.to_label}_"
+    return all(images in path.name for path in missing) and (bool(missing) or _has_other_grids(job))
 
 
 def _why_stale(job: Job, settings: Settings) -> str:
@@ -112,13 +152,46 @@ def _why_stale(job: Job, settings: Settings) -> str:
         "SettingsDigest": "made with other settings",
         "InputSHA256": "an input file has changed",
     }
-    return next((reason for key, reason in reasons.items() if sidecar.get(key) != wanted[key]), "")
+    stale = next((reason for key, reason in reasons.items() if sidecar.get(key) != wanted[key]), "")
+    if not stale and _looked_for_brain(sidecar) and sidecar.get(BRAIN) != wanted[BRAIN]:
+        stale = "brain masks would be found in another way"
+    return stale or _why_no_verdict(job)
+
+
+def _looked_for_brain(sidecar: Mapping[str, Any]) -> bool:
+    """Whether a brain was looked for in one of the images, found or not."""
+    origins = (str(sidecar.get(key, "")) for key in ("FixedMask", "MovingMask"))
+    return any(word in origin for origin in origins for word in (FOUND, NOT_FOUND))
+
+
+def _why_no_verdict(job: Job) -> str:
+    """Say so where the quality file is there and has no verdict that can be read."""
+    path = job.outputs.qc_json
+    is_damaged = path.is_file() and kept_verdict(job) not in STATUSES
+    return f"{path.name} cannot be read" if is_damaged else ""
+
+
+def _has_other_grids(job: Job) -> bool:
+    """Whether a grid that is asked for is not the one of the images that are there."""
+    sidecar = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))
+    known = sidecar.get(GRIDS, {})
+    return any(known.get(uri) != digest for uri, digest in grid_digests(job).items())
 
 
 def _missing(job: Job, settings: Settings) -> list[Path]:
     """Files of a finished pair that are not there."""
-    needed = (*_files_of(job, settings), report_data(job))
+    needed = (*_files_of(_as_carried(job), settings), report_data(job))
     return [file for file in needed if not file.is_file()]
+
+
+def _as_carried(job: Job) -> Job:
+    """The job without the files that could not be carried along when it was done."""
+    try:
+        left_out = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))[NOT_CARRIED]
+    except (OSError, ValueError, KeyError, TypeError):
+        return job
+    extras = tuple(extra for extra in job.pair.moving_extras if extra.asked or extra.uri not in left_out)
+    return replace(job, pair=replace(job.pair, moving_extras=extras))
 
 
 def _files_of(job: Job, settings: Settings) -> list[Path]:
@@ -127,8 +200,7 @@ def _files_of(job: Job, settings: Settings) -> list[Path]:
     fields = {out.warp_nii, out.inverse_warp_nii}
     without = fields if settings.transform != "deformable" else set()
     if job.parts:  # what a search leaves, and a composition does not
-        without = fields | {out.affine_txt, out.jacobian_nii, out.jacobian_json}
-        without |= {out.logjacobian_nii, out.logjacobian_json}
+        without = set(out.searched_only)
     page = {out.report_html}  # the page is the subject's, not the pair's
     descs = [label_map.desc for label_map in job.pair.moving_dseg]
     tables = {

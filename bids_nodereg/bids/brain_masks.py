@@ -1,4 +1,9 @@
-"""Name and sidecar of the brain mask of one image, as fMRIPrep names it and ``--derivatives`` reads it."""
+"""Name and sidecar of the brain mask of one image, as ``--derivatives`` reads it.
+
+fMRIPrep would take a ``desc-brain_mask`` without ``space-`` for its own skull strip of the T1w, from
+whatever derivative data set it is given. Ours always has a ``space-``, so that whoever gives fMRIPrep our
+transforms does not give it our masks unasked.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +17,17 @@ if TYPE_CHECKING:
 
     from bids_nodereg.bids.image import Image
 
-WITHOUT_SPACE = "T1w"
-"""The contrast whose mask has no ``space-``."""
-
 
 def brain_mask_path(image: Image, out_dir: Path) -> Path | None:
     """Where the brain mask of an image goes; None for an image that is itself a derivative.
 
-    ``sub-01_desc-brain_mask.nii.gz`` is that of the T1w, ``sub-01_space-T2w_desc-brain_mask.nii.gz`` that
-    of the T2w; the entities of the acquisition stay.
+    ``sub-01_space-T1w_desc-brain_mask.nii.gz`` is that of the T1w; the entities of the acquisition stay.
     """
     if image.dataset != RAW:
         return None
     session = () if image.session is None else (f"ses-{image.session}",)
-    space = () if image.suffix == WITHOUT_SPACE else (("space", image.suffix),)
-    name = build_name((*image.short_entities, *space, ("desc", "brain")), "mask", ".nii.gz")
+    entities = (*image.short_entities, ("space", image.suffix), ("desc", "brain"))
+    name = build_name(entities, "mask", ".nii.gz")
     return out_dir.joinpath(f"sub-{image.subject}", *session, "anat", name)
 
 

@@ -67,6 +67,15 @@ def _shown(image: Image) -> str:
     return image.path.name
 
 
+def unusable_message(subject: str, candidates: Iterable[Candidate]) -> str:
+    """Name the images of a participant for the lack of which pairs are not taken; empty where none is."""
+    problems = {image.relative: image.problem for row in candidates for image in row.unusable}
+    if not problems:
+        return ""
+    shown = "; ".join(f"{relative}: {problem}" for relative, problem in problems.items())
+    return f"sub-{subject}: pairs are left out because images cannot be used. {shown}."
+
+
 def no_pair_message(subject: str, selection: Selection) -> str:
     """Say what was found of a participant without a pair, and what the user can do."""
     found = Counter(image.suffix for image in selection.images)

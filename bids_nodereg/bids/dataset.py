@@ -21,10 +21,10 @@ from bids_nodereg.bids.derivative_inputs import (
     find_truth,
 )
 from bids_nodereg.bids.filters import Filters
-from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile, contrast_problem
+from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile, contrast_problem, misplaced
 from bids_nodereg.bids.index import database_layout, find_images, layout_of
 from bids_nodereg.bids.labels import expand_labels
-from bids_nodereg.bids.names import natural_key
+from bids_nodereg.bids.names import DESCRIPTION, natural_key, parse_name
 from bids_nodereg.bids.scans import read_timeline
 from bids_nodereg.bids.sessions import Timeline
 from bids_nodereg.errors import (
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 
 BATCH = 500
 """Participants of one index: large enough to be quick, small enough for its memory."""
-
-DESCRIPTION = "dataset_description.json"
 
 
 @dataclass(frozen=True)
@@ -159,8 +157,10 @@ class Dataset:
             What :func:`bids_nodereg.bids.filters.read_filters` gave.
         """
         queries = (filters or Filters()).queries
-        for first in range(0, len(subjects), BATCH):
-            batch = subjects[first : first + BATCH]
+        # a database is asked once: a query of it goes over everybody's files, whoever is asked for
+        size = BATCH if self.database_dir is None else max(len(subjects), 1)
+        for first in range(0, len(subjects), size):
+            batch = subjects[first : first + size]
             everything, chosen = self._find(batch, queries)
             for subject in batch:
                 found = everything.get(subject, [])
@@ -180,7 +180,7 @@ class Dataset:
         left_out: dict[str, str] = {}
         kept = []
         for image in everything:
-            reason = _reason_left_out(image, queries) if image not in chosen else ""
+            reason = _misplaced(image) or (_reason_left_out(image, queries) if image not in chosen else "")
             if sessions and image.session is not None and image.session not in wanted:
                 reason = f"session {image.session} was not asked for"
             elif not reason and f"{image.relative}.gz" in names:
@@ -307,6 +307,12 @@ def _folders(root: Path, key: str) -> tuple[str, ...]:
 
 def _is_derived(image: Image) -> bool:
     return image.entity("space") is not None or image.entity("desc") is not None
+
+
+def _misplaced(image: Image) -> str:
+    """Why it is not known of whom an image is, or of which session; empty when it is."""
+    name = parse_name(image.path.name)
+    return misplaced(image.relative, name) if name is not None else ""
 
 
 def _reason_left_out(image: Image, queries: Mapping[str, Query]) -> str:

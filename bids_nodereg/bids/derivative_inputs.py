@@ -10,6 +10,9 @@ A file that lacks some of them still belongs when the session has one image of t
 An image without ``space-`` belongs to the image of its own contrast. Files in a standard space never
 match. A lesion mask may also lie in the raw data set, and may have its contrast as a word inside its name
 (``sub-01_T1w_label-lesion_roi``), as users of fMRIPrep name it.
+
+Of our own output nothing but brain masks is taken: all else in it was carried from another image, and is
+no second opinion on the one it lies on.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from urllib.parse import quote
 
 from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile
 from bids_nodereg.bids.names import (
+    DESCRIPTION,
     IMAGE_EXTENSIONS,
     FileName,
     build_name,
@@ -30,6 +34,7 @@ from bids_nodereg.bids.names import (
     natural_key,
     parse_name,
 )
+from bids_nodereg.bids.output_texts import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +52,7 @@ def find_brain_mask(derivatives: Sequence[Derivative], image: Image) -> Path | N
     """First ``desc-brain_mask`` that belongs to the image, in the order of the data sets; or None."""
     for _, root in derivatives:
         for path, name in _files_of(root, image, "mask"):
-            if name.get("desc") == "brain" and name.get("label") in {None, "brain"}:
+            if _is_brain_mask(name):
                 return path
     return None
 
@@ -119,10 +124,27 @@ def _scan(
     folder = root.joinpath(f"sub-{image.subject}", *session, "anat")
     if not folder.is_dir():
         return
+    masks_alone = _is_our_output(root)
     for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
         name = parse(path.name)
-        if name and name.get("sub") == image.subject and name.get("ses") == image.session:
+        if not name or (masks_alone and not _is_brain_mask(name)):
+            continue
+        if name.get("sub") == image.subject and name.get("ses") == image.session:
             yield path, name
+
+
+def _is_our_output(root: Path) -> bool:
+    """Whether a data set was made by this program."""
+    try:
+        makers = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))["GeneratedBy"]
+        return any(maker["Name"] == NAME for maker in makers)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_brain_mask(name: FileName) -> bool:
+    is_brain = name.get("desc") == "brain" and name.get("label") in {None, "brain"}
+    return is_brain and name.suffix == "mask"
 
 
 def _belongs(path: Path, name: FileName, image: Image) -> bool:

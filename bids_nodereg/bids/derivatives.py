@@ -175,6 +175,14 @@ class Outputs:
         """Folder for figures of the participant."""
         return self.out_dir / f"sub-{dict(self.lead)['sub']}" / "figures"
 
+    @property
+    def searched_only(self) -> tuple[Path, ...]:
+        """What a search leaves and a composition does not, velocity fields aside."""
+        return (
+            *(self.affine_txt, self.warp_nii, self.inverse_warp_nii),
+            *(self.jacobian_nii, self.jacobian_json, self.logjacobian_nii, self.logjacobian_json),
+        )
+
     def carried_desc(self, desc: str) -> str:
         """Label of the moving image's label map ``desc`` once carried: ``aseg`` becomes ``asegfromT2w``."""
         return f"{clean_label(desc)}from{self.from_label}"
@@ -218,7 +226,7 @@ class Outputs:
         extras
             Its other files.
         """
-        first = self._paths(descs, extras)  # a name in it twice is a clash that must be seen
+        first = self._paths(descs, extras)  # a transform in it twice is a clash that must be seen
         others = (path for res in self.resolutions[1:] for path in self.at(res)._paths(descs, extras))
         return (*first, *(path for path in others if path not in first))
 
@@ -232,7 +240,7 @@ class Outputs:
             *(self.affine_txt, self.warp_nii, self.inverse_warp_nii),
             *(self.logjacobian_nii, self.logjacobian_json),
             *(self.jacobian_nii, self.jacobian_json, self.warped_nii, self.warped_json, self.qc_json),
-            *carried,
+            *dict.fromkeys(carried),  # no longer label would tell two of them apart
         )
 
     def _transform(self, *, inverse: bool) -> tuple[Entity, ...]:

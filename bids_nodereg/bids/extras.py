@@ -8,6 +8,7 @@ entities, and may have others. Labels may hold ``*``. What belongs to an image s
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from bids_nodereg.bids.names import Entity, FileName
 
     Kind = Literal["image", "labels", "mask", "share"]
+
+LOG = logging.getLogger("nodereg")
 
 KINDS: dict[str, Kind] = {"mask": "mask", "roi": "mask", "dseg": "labels", "probseg": "share"}
 """What a suffix stands for; all others are images."""
@@ -85,11 +88,19 @@ class Extra:
         BIDS URI of the file.
     name
         Its name in parts.
+    asked
+        Whether the user asked for it, and must hear when it cannot be had.
     """
 
     path: Path
     uri: str
     name: FileName
+    asked: bool = False
+
+    @property
+    def sidecar(self) -> Path:
+        """Where its sidecar is, if it has one."""
+        return self.path.with_name(self.path.name.partition(".")[0] + ".json")
 
     @property
     def kind(self) -> Kind:
@@ -116,9 +127,7 @@ class Extra:
     def told(self) -> dict[str, Any]:
         """What its sidecar says; empty where there is none that can be read."""
         try:
-            content = json.loads(
-                self.path.with_name(self.path.name.partition(".")[0] + ".json").read_text("utf-8-sig")
-            )
+            content = json.loads(self.sidecar.read_text("utf-8-sig"))
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -158,7 +167,7 @@ def find_extras(
 ) -> tuple[Extra, ...]:
     """All files of an image that are asked for, in the order of the data sets, then by name.
 
-    Of several that would have one name once carried the first is taken.
+    Of several that would have one name once carried the first is taken; the others are told in a warning.
 
     Parameters
     ----------
@@ -170,11 +179,17 @@ def find_extras(
         Files that are carried anyway, such as label maps.
     """
     extras: dict[str, Extra] = {}
+    passed_over: list[str] = []
     for (dataset, root), wanted in places:
         for path, name in files_of(root, image):
-            if path == image.path or path in taken or not any(each.matches(name) for each in wanted):
+            matching = [each for each in wanted if each.matches(name)]
+            if path == image.path or path in taken or not matching:
                 continue
             uri = f"bids:{dataset}:{quote(path.relative_to(root).as_posix())}"
-            extra = Extra(path, uri, name)
-            extras.setdefault(f"{extra.entities} {extra.desc} {extra.suffix}".casefold(), extra)
+            extra = Extra(path, uri, name, asked=any(each not in ALWAYS for each in matching))
+            first = extras.setdefault(f"{extra.entities} {extra.desc} {extra.suffix}".casefold(), extra)
+            if first.path.name.partition(".")[0] != path.name.partition(".")[0]:
+                passed_over.append(f"{path} (as {first.path.name})")
+    if passed_over:
+        LOG.warning("Not carried, as they would have the name of another file: %s", ", ".join(passed_over))
     return tuple(extras.values())

@@ -57,6 +57,9 @@ def read_filters(path: Path) -> Filters:
     queries: dict[str, Query] = {}
     notes = []
     for name, query in content.items():
+        if name not in QUERY_NAMES and name.lower() in QUERY_NAMES:
+            msg = f"{path}: query {name!r} is not known. Did you mean {name.lower()!r}?"
+            raise UsageError(msg)
         if name not in QUERY_NAMES:
             notes.append(f"{path}: query {name!r} is ignored; used are {', '.join(QUERY_NAMES)}.")
             continue

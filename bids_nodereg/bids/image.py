@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from bids_nodereg.bids.names import ENTITIES, IMAGE_EXTENSIONS, LONG_TO_SHORT, Entity, FileName, parse_name
+from bids_nodereg.bids.names import (
+    ENTITIES,
+    IMAGE_EXTENSIONS,
+    LONG_TO_SHORT,
+    Entity,
+    FileName,
+    clean_label,
+    parse_name,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,8 +151,29 @@ def image_from_name(path: Path, relative: str, dataset: str = RAW) -> Image | No
         suffix=name.suffix,
         entities=long_entities(name),
         dataset=dataset,
-        problem=file_problem(path),
+        problem=name_problem(name) or misplaced(relative, name) or file_problem(path),
     )
+
+
+def name_problem(name: FileName) -> str:
+    """Say in words which part of a name BIDS does not allow; empty when none: output names are made of it."""
+    parts = (*(part for entity in name.entities for part in entity), name.suffix)
+    wrong = [part for part in parts if clean_label(part) != part]
+    return f"its name has {wrong[0]!r}; BIDS allows letters, digits and + only: rename it" if wrong else ""
+
+
+def misplaced(relative: str, name: FileName) -> str:
+    """Say that the folders ``sub-``, ``ses-`` of a path are of another image; empty when they are not."""
+    for folder in relative.split("/")[:-1]:
+        key, _, label = folder.partition("-")
+        if key in {"sub", "ses"} and name.get(key) != label:
+            return f"folder and name disagree: it lies in {folder}, and the name says {_says(name, key)}"
+    return ""
+
+
+def _says(name: FileName, key: str) -> str:
+    label = name.get(key)
+    return f"no {key}-" if label is None else f"{key}-{label}"
 
 
 def long_entities(name: FileName) -> tuple[Entity, ...]:

@@ -40,8 +40,8 @@ def layout_of(root: Path, subjects: Sequence[str]) -> Layout:
     MissingInputError
         If a folder cannot be listed.
     """
-    # pybids matches the pattern against folders and files; the word boundary serves both
-    others = rf"sub-(?!({'|'.join(map(re.escape, subjects))})(\b|_))"
+    # folders only: a file of another's name in the folder of one of these is to be told of
+    others = rf"^/sub-(?!({'|'.join(map(re.escape, subjects))})(/|$))"
     try:
         return _index(root, (_NOT_RAW, _NOT_ANAT, others), database_dir=None)
     except OSError as error:
@@ -105,12 +105,16 @@ def _by_participant(root: Path, names: Iterable[Path], subjects: set[str]) -> di
     """Records of the images of some participants, by paths relative to the root.
 
     A database may know the root by another spelling (a link), so the paths are put onto the root given.
+    Whose an image is the folder says, so that files of participants not asked for cost next to nothing.
     """
     found: dict[str, list[Image]] = defaultdict(list)
     for name in names:
+        subject = name.parts[0].removeprefix("sub-")
+        if subject not in subjects:
+            continue
         image = image_from_name(root / name, name.as_posix())
-        if image is not None and image.subject in subjects:
-            found[image.subject].append(image)
+        if image is not None:
+            found[subject].append(image)
     return found
 
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+DESCRIPTION = "dataset_description.json"
+"""File at the root of every data set."""
+
 Entity = tuple[str, str]
 
 # short key as in a file name -> long name as pybids (and so a filter file) calls it, in BIDS order

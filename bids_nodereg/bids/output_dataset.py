@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from bids_nodereg.bids.dataset import DESCRIPTION
 from bids_nodereg.bids.image import RAW
 from bids_nodereg.bids.lock import locked
+from bids_nodereg.bids.names import DESCRIPTION
 from bids_nodereg.bids.output_texts import CODE_URL, NAME, citation_text, readme_text
 from bids_nodereg.errors import OutputError
 from bids_nodereg.files import write_json, write_text

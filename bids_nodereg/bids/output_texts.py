@@ -26,7 +26,7 @@ derivative data set; `dataset_description.json` tells from which data and with w
 | `*_space-B_desc-*from*_dseg.nii.gz` | label maps of image A on the grid of B |
 | `*_space-B_desc-*from*_mask.nii.gz`, `*_probseg.nii.gz` | masks and tissue maps of image A, likewise |
 | `*_space-B_desc-*` with other ends | more files of image A that were asked for with `--apply-to` |
-| `*_desc-brain_mask.nii.gz` | brain that was found in an image of the data set; without `space-` in the T1w |
+| `*_space-A_desc-brain_mask.nii.gz` | brain that was found in image A of the data set |
 | `*_qc.json` | quality measures with units, thresholds and a verdict |
 | `sub-*.html` | report of a participant |
 | `sub-*/figures/*_viewer.html` | a pair to scroll through, with `--interactive-report` |

@@ -17,6 +17,8 @@ The policy of :func:`within_session` and all that build on it (docs/pairs.md tel
 - **Images of the reference's own contrast stay**, other than those with contrast agent.
 - ``all_pairs`` lifts the last two restraints: every image of the session moves onto the reference.
 - Nothing crosses a participant, but for a pairs file.
+- **A file that cannot be read** (``Image.problem``) is chosen as if it could be, and its pair is then not
+  taken: which files were fetched never changes what is paired with what.
 
 Every choice that is made, and every one that is not, is a :class:`Candidate` with its reason.
 """
@@ -31,9 +33,9 @@ from bids_nodereg.bids.image import Image
 from bids_nodereg.bids.names import natural_key
 from bids_nodereg.bids.reference import (
     choose_fixed,
+    of_contrasts,
     other_home,
     reference_suffix,
-    usable,
     variant,
 )
 from bids_nodereg.bids.sessions import Timeline, by_participant
@@ -104,6 +106,8 @@ class Candidate:
         The images; ``fixed`` is None where there was nothing to register onto.
     pair
         The pair, when it was taken.
+    unusable
+        Of a pair that would have been taken: its images that cannot be used.
     """
 
     rule: str
@@ -111,6 +115,7 @@ class Candidate:
     moving: Image
     reason: str
     pair: Pair | None = None
+    unusable: tuple[Image, ...] = ()
 
     @property
     def taken(self) -> bool:
@@ -202,7 +207,7 @@ def _onto_reference(
     home, words = borrowed or (session, "")
     rule = ACROSS_SESSIONS if borrowed else "within-session"
     suffix, lack = reference_suffix(home, options.fixed_suffix)
-    references = usable(home, {suffix})
+    references = of_contrasts(home, {suffix})
     if not references:
         return [Candidate(rule, None, moving, lack) for moving in session]
     anchor = choose_fixed(references)
@@ -215,7 +220,7 @@ def _onto_reference(
         else:
             onto = words or f"session's {fixed.suffix}"
             why = f"{_contrast(moving)} onto the {onto}" + among(fixed, references)
-            candidates.append(take(rule, fixed, moving, why))
+            candidates.append(take(Pair(rule, fixed, moving), why))
     return candidates
 
 
@@ -227,15 +232,22 @@ def _fixed_for(moving: Image, anchor: Image, references: Sequence[Image]) -> Ima
     return choose_fixed(plain, moving) if plain and moving.entity("ceagent") else anchor
 
 
-def take(rule: str, fixed: Image, moving: Image, reason: str) -> Candidate:
-    """Make a candidate that is taken, with its pair."""
-    return Candidate(rule, fixed, moving, reason, Pair(rule, fixed, moving))
+def take(pair: Pair, reason: str) -> Candidate:
+    """Make a candidate that is taken, or, where an image of the pair cannot be used, one that says so."""
+    unusable = tuple(image for image in (pair.fixed, pair.moving) if image.problem)
+    if unusable:
+        reason += ", but " + " and ".join(cannot_be_used(image) for image in unusable)
+        return Candidate(pair.rule, pair.fixed, pair.moving, reason, unusable=unusable)
+    return Candidate(pair.rule, pair.fixed, pair.moving, reason, pair)
+
+
+def cannot_be_used(image: Image) -> str:
+    """Say which image cannot be used, and why."""
+    return f"{image.path.name} cannot be used ({image.problem})"
 
 
 def _reason_against(moving: Image, anchor: Image, session: Sequence[Image], options: RuleOptions) -> str:
     """Why an image does not move; empty when it does."""
-    if moving.problem:
-        return moving.problem
     if moving == anchor:
         return "the session's reference"
     if options.moving_suffixes and moving.suffix not in options.moving_suffixes:
@@ -244,12 +256,12 @@ def _reason_against(moving: Image, anchor: Image, session: Sequence[Image], opti
         return ""
     if moving.suffix == anchor.suffix and moving.entity("ceagent") == anchor.entity("ceagent"):
         return f"of the reference's own contrast {anchor.suffix}: only all pairs would move it"
-    takes = [image for image in session if image.suffix == moving.suffix and not image.problem]
+    takes = [image for image in session if image.suffix == moving.suffix]
     first = min(
         (image for image in takes if variant(image) == variant(moving)),
         key=lambda image: natural_key(image.relative),
     )
-    return "" if first == moving else f"another run or echo of {first.path.name}, which is taken"
+    return "" if first == moving else f"another run or echo of {first.path.name}, which comes first"
 
 
 def _contrast(moving: Image) -> str:
@@ -257,9 +269,11 @@ def _contrast(moving: Image) -> str:
     return f"{moving.suffix} with ce-{agent}" if agent else moving.suffix
 
 
-def among(chosen: Image, images: Sequence[Image]) -> str:
+REFERENCE_POLICY = "no contrast agent, most entities shared, first in order"
+
+
+def among(chosen: Image, images: Sequence[Image], policy: str = REFERENCE_POLICY) -> str:
     """Why this one of several images, as the end of a reason; empty where there is no other."""
     if len(images) == 1:
         return ""
-    policy = "no contrast agent, most entities shared, first in order"
     return f"; {chosen.path.name} chosen among {len(images)}: {policy}"

@@ -78,7 +78,8 @@ def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:
             if file_problem(path):
                 problems.append(f"{column} bids:{name}:{relative}: {file_problem(path)}")
     if problems:
-        return Candidate(RULE, fixed, moving, "; ".join(problems))
+        unusable = tuple(image for image in (fixed, moving) if image.problem)
+        return Candidate(RULE, fixed, moving, "; ".join(problems), unusable=unusable)
     return Candidate(RULE, fixed, moving, "asked for in the pairs file", Pair(RULE, fixed, moving, **extras))
 
 

@@ -1,4 +1,8 @@
-"""Choose the image that others are registered onto, and the session to take it from."""
+"""Choose the image that others are registered onto, and the session to take it from.
+
+A file that cannot be read (``Image.problem``) is chosen as if it could: what a run makes must not depend
+on which files were fetched. The pair is then not taken, and says so (:func:`bids_nodereg.bids.pairs.take`).
+"""
 
 from __future__ import annotations
 
@@ -32,26 +36,22 @@ def variant(image: Image) -> set[tuple[str, str]]:
     return {entity for entity in image.entities if entity[0] not in _REPEATS}
 
 
-def usable(images: Iterable[Image], suffixes: Collection[str]) -> list[Image]:
-    """Images of these contrasts against which nothing is known."""
-    return [image for image in images if image.suffix in suffixes and not image.problem]
+def of_contrasts(images: Iterable[Image], suffixes: Collection[str]) -> list[Image]:
+    """Images of these contrasts, in their order."""
+    return [image for image in images if image.suffix in suffixes]
 
 
 def contrasts_in_order(images: Iterable[Image]) -> list[str]:
-    """Usable contrasts of the images, the best reference first."""
-    found = {image.suffix for image in images if not image.problem}
+    """Contrasts of the images, the best reference first."""
+    found = {image.suffix for image in images}
     return [each for each in (*CONTRASTS, *sorted(found - CONTRASTS.keys())) if each in found]
 
 
 def reference_suffix(session: Sequence[Image], fixed_suffix: str | None) -> tuple[str, str]:
-    """Contrast of a session's reference, and what to say when there is no usable image of it."""
+    """Contrast of a session's reference, and what to say when there is no image of it."""
     found = contrasts_in_order(session)
-    suffix = fixed_suffix or next(iter(found), session[0].suffix)
-    broken = [image for image in session if image.suffix == suffix and image.problem]
-    if broken:
-        return suffix, f"the reference {broken[0].path.name} cannot be used: {broken[0].problem}"
-    shown = ", ".join(sorted(found)) or "none"
-    return suffix, f"the session has no {suffix} to register onto (usable contrasts: {shown})"
+    suffix = fixed_suffix or found[0]
+    return suffix, f"the session has no {suffix} to register onto (contrasts: {', '.join(sorted(found))})"
 
 
 def other_home(
@@ -72,8 +72,8 @@ def other_home(
         chosen; None where the session keeps to itself.
     """
     wanted = _participants_contrasts(sessions, fixed_suffix)
-    homes = {label_of(other): other for other in sessions if usable(other, wanted)}
-    if usable(session, wanted) or not homes:
+    homes = {label_of(other): other for other in sessions if of_contrasts(other, wanted)}
+    if of_contrasts(session, wanted) or not homes:
         return None
     label = label_of(session)
     chosen = timeline.nearest(label, list(homes))
@@ -81,7 +81,7 @@ def other_home(
     why = "the nearest session that has one" if len(homes) > 1 else "the only session that has one"
     return homes[chosen], (
         f"{has} of {name_of(homes[chosen])}, {why} ({timeline.words(label, chosen)}); "
-        f"{name_of(session)} has no usable {has}"
+        f"{name_of(session)} has no {has}"
     )
 
 

@@ -1,10 +1,11 @@
 """When a participant's sessions were: read from ``scans.tsv`` and ``sessions.tsv``.
 
 The first of these that is known of every session counts, because times of different kinds cannot be
-compared: the date and time ``acq_time``, of the earliest anatomical image in the session's ``scans.tsv``
-or else of the session in ``sessions.tsv``; a number of days in ``sessions.tsv`` (``days_since_first``
-and whatever else begins with ``days_``); the ``age`` there, in years unless ``sessions.json`` says
-otherwise. Dates that were shifted to hide them are as good as true ones.
+compared: the date and time ``acq_time`` of the earliest anatomical image in the session's ``scans.tsv``;
+that of the session in ``sessions.tsv`` (dates may be shifted in one table and not in the other, so the two
+are never mixed); a number of days in ``sessions.tsv`` (``days_since_first`` and whatever else begins with
+``days_since_``); the ``age`` there, in years unless ``sessions.json`` says otherwise. Dates that were
+shifted to hide them are as good as true ones.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def read_timeline(root: Path, subject: str, sessions: Sequence[str]) -> Timeline
     rows = {strip_prefix(row.get("session_id", ""), "ses"): row for row in _rows(table, notes)}
     scans = {label: _scan_time(folder, subject, label, notes) for label in sessions}
     dated = {label: _day_of(rows.get(label, {}).get("acq_time", "")) for label in sessions}
-    absolute = {label: scans[label] if scans[label] is not None else dated[label] for label in sessions}
-    scales = {_absolute_source(scans): absolute, **_relative_scales(root, table, rows, sessions)}
+    absolute = {"acq_time of scans.tsv": scans, "acq_time of sessions.tsv": dated}
+    scales = {**absolute, **_relative_scales(root, table, rows, sessions)}
     for source, days in scales.items():
         known = tuple((label, day) for label, day in days.items() if day is not None)
         if sessions and len(known) == len(sessions):
@@ -64,19 +65,12 @@ def read_timeline(root: Path, subject: str, sessions: Sequence[str]) -> Timeline
     return Timeline(notes=tuple(notes))
 
 
-def _absolute_source(scans: Mapping[str, float | None]) -> str:
-    from_scans = [day is not None for day in scans.values()]
-    if all(from_scans):
-        return "acq_time of scans.tsv"
-    return "acq_time of scans.tsv and sessions.tsv" if any(from_scans) else "acq_time of sessions.tsv"
-
-
 def _relative_scales(
     root: Path, table: Path, rows: Mapping[str, Row], sessions: Sequence[str]
 ) -> dict[str, dict[str, float | None]]:
     """Columns of plain numbers, in days, by where they are from; the preferred one first."""
     columns = list(next(iter(rows.values()), {}))
-    chosen = {column: 1.0 for column in columns if column.lower().startswith("days_")}
+    chosen = {column: 1.0 for column in columns if column.lower().startswith("days_since_")}
     chosen |= {column: _age_unit(root, table) for column in columns if column.lower() == "age"}
     return {
         f"{column} of sessions.tsv": {

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence  # noqa: TC003 - cattrs reads the annotations at run time
+from collections.abc import Iterable, Sequence  # noqa: TC003 - cattrs reads the annotations at run time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def output_spaces(words: Sequence[str]) -> tuple[OutputSpace, ...]:
     Raises
     ------
     UsageError
-        If a word is of neither form, or two files have one name.
+        If a word is of neither form, two files have one name, or names differ in case only.
 
     Examples
     --------
@@ -71,6 +71,7 @@ def output_spaces(words: Sequence[str]) -> tuple[OutputSpace, ...]:
     spaces: dict[str, OutputSpace] = {}
     for word in words:
         new = _local_file(word) if "=" in word else _template(word)
+        _check_case(word, new.label, spaces)
         known = spaces.setdefault(new.label, new)
         if (known.path, known.mask) != (new.path, new.mask):
             _refuse(word, f"{new.name} names two different templates")
@@ -118,6 +119,13 @@ def _check_name(word: str, name: str) -> None:
         _refuse(word, f"the name {name!r} may have letters, digits and + only")
     if name in {*CONTRASTS, RAW, TEMPLATEFLOW}:
         _refuse(word, f"{name!r} has a meaning of its own; choose another name")
+
+
+def _check_case(word: str, label: str, known: Iterable[str]) -> None:
+    """Refuse a label that differs from another in case only: not every disk tells their files apart."""
+    for other in known:
+        if other != label and other.casefold() == label.casefold():
+            _refuse(word, f"{other} and {label} differ in case only")
 
 
 def _refuse(word: str, problem: str) -> None:

@@ -19,10 +19,10 @@ from bids_nodereg.bids.image import Image, long_entities
 from bids_nodereg.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_nodereg.bids.spaces import TEMPLATEFLOW
 from bids_nodereg.bids.templates import DEFAULT_CONTRAST, Template, TemplateGrid, local_template
-from bids_nodereg.errors import MissingInputError
+from bids_nodereg.errors import MissingInputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bids_nodereg.bids.names import FileName
     from bids_nodereg.bids.spaces import OutputSpace
@@ -54,12 +54,30 @@ def find_templates(
     ------
     MissingInputError
         If a template is not there; the message names the file and how to get it.
+    UsageError
+        If two output spaces are one file.
     """
     folders = tuple(homes) if homes is not None else template_homes()
-    return tuple(
+    templates = tuple(
         _find_or_fetch(space, folders, fetch=fetch) if space.path is None else local_template(space)
         for space in spaces
     )
+    _refuse_two_names(templates)
+    return templates
+
+
+def _refuse_two_names(templates: Sequence[Template]) -> None:
+    """Refuse one file under two names: a pair is known by its files, so the second would be dropped."""
+    names: dict[Path, str] = {}
+    for template in templates:
+        path = template.images[0].path
+        first = names.setdefault(path, template.space)
+        if first != template.space:
+            msg = (
+                f"--output-spaces: {first} and {template.space} are the same file, {path}. "
+                "Name it once; two names are two registrations onto one image."
+            )
+            raise UsageError(msg)
 
 
 def template_homes() -> tuple[Path, ...]:
@@ -103,9 +121,8 @@ class _File:
 
 def _find_or_fetch(space: OutputSpace, homes: Sequence[Path], *, fetch: bool) -> Template:
     found = _find(space, homes)
-    if found is None and fetch:
-        for file in _missing(space, homes[0]):
-            _ask_client(space, file)
+    if fetch and (found is None or found.notes):
+        _fetch(space, homes[0])
         found = _find(space, homes)
     if found is None:
         raise MissingInputError(_message(space, _missing(space, homes[0])[0], homes, fetch=fetch))
@@ -147,6 +164,7 @@ def _assemble(space: OutputSpace, home: Path) -> Template:
     images = list(_chosen_images(files))
     masks = sorted((file for file in files if file.is_kind("mask", ("brain",))), key=_preference)
     alike = [file for file in masks if file.res == images[0].res]
+    unfetched = _mask_to_fetch(space, home)
     title, licence = _description(home / f"tpl-{space.name}")
     return Template(
         space=space.label,
@@ -156,7 +174,14 @@ def _assemble(space: OutputSpace, home: Path) -> Template:
         folder_uri=f"bids:{TEMPLATEFLOW}:tpl-{space.name}/",
         title=title,
         licence=licence,
+        notes=() if unfetched is None else (_mask_note(space, unfetched),),
     )
+
+
+def _mask_to_fetch(space: OutputSpace, home: Path) -> _File | None:
+    """Brain mask that is only known by name, where none is there."""
+    masks = [file for file in _files(home, space) if file.is_kind("mask", ("brain",))]
+    return None if any(file.is_there for file in masks) else min(masks, key=_preference, default=None)
 
 
 def _chosen_images(files: Sequence[_File]) -> Iterator[_File]:
@@ -221,21 +246,47 @@ def _description(folder: Path) -> tuple[str, str]:
 def _query(space: OutputSpace, file: _File) -> dict[str, str | int | None]:
     """Arguments of the client's ``get`` that name one file."""
     query: dict[str, str | int | None] = {"suffix": file.name.suffix, "desc": file.name.get("desc")}
-    if file.res is not None:
+    # a name of our own making has a resolution that the template need not have
+    if file.res is not None and (file.path.is_file() or str(file.res) in space.resolutions):
         query["resolution"] = file.res
     if space.cohort is not None:
         query["cohort"] = space.cohort
     return query
 
 
-def _ask_client(space: OutputSpace, file: _File) -> None:
-    """Let TemplateFlow's client fetch an image and the brain mask of its resolution."""
-    mask = {**_query(space, file), "suffix": "mask", "desc": "brain"}
+def _mask_query(space: OutputSpace, file: _File) -> dict[str, str | int | None]:
+    """Arguments that name the brain mask of an image's resolution."""
+    return {**_query(space, file), "suffix": "mask", "desc": "brain"}
+
+
+def _fetch(space: OutputSpace, home: Path) -> None:
+    """Let TemplateFlow's client fetch what is not there: images, each with its brain mask.
+
+    The client is imported first, because it then fills its folder with empty files, and only those tell
+    whether the names of a template have a ``res-``.
+    """
     try:
         from templateflow import api
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        msg = (
+            f"--fetch-templates: TemplateFlow's client does not start ({reason}). Is it installed, "
+            f"and can {home} be written?"
+        )
+        raise MissingInputError(msg) from error
+    for file in _missing(space, home):
+        _ask(api.get, space, file, _query(space, file), _mask_query(space, file))
+    mask = _mask_to_fetch(space, home)
+    if mask is not None:
+        _ask(api.get, space, mask, _query(space, mask))
 
-        for query in (_query(space, file), mask):
-            api.get(space.name, **query)
+
+def _ask(
+    get: Callable[..., object], space: OutputSpace, file: _File, *queries: Mapping[str, str | int | None]
+) -> None:
+    try:
+        for query in queries:
+            get(space.name, **query)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         msg = (
@@ -246,16 +297,28 @@ def _ask_client(space: OutputSpace, file: _File) -> None:
 
 
 def _message(space: OutputSpace, file: _File, homes: Sequence[Path], *, fetch: bool) -> str:
-    mask = {**_query(space, file), "suffix": "mask", "desc": "brain"}
-    calls = "; ".join(_call(space, query) for query in (_query(space, file), mask))
+    command = _command(space, _query(space, file), _mask_query(space, file))
     others = "".join(f", nor in {home}" for home in homes[1:])
     how = "It was asked for (--fetch-templates) and did not come" if fetch else "No server is asked for it"
     return (
         f"--output-spaces {space.name}: the template's file {file.path} is not there{others}. {how}. Fetch "
-        f'it where there is a network, python -c "from templateflow import api; {calls}"'
-        f", set TEMPLATEFLOW_HOME to its folder, or run with --fetch-templates. "
+        f"it where there is a network, {command}, set TEMPLATEFLOW_HOME to its folder, or run with "
+        "--fetch-templates (a dry run fetches nothing). "
         "A file of your own: --output-spaces NAME=FILE.nii.gz."
     )
+
+
+def _mask_note(space: OutputSpace, file: _File) -> str:
+    return (
+        f"--output-spaces {space.name}: its brain mask {file.path} is an empty placeholder and is not used. "
+        f"Fetch it where there is a network, {_command(space, _query(space, file))}, or run with "
+        "--fetch-templates."
+    )
+
+
+def _command(space: OutputSpace, *queries: Mapping[str, object]) -> str:
+    calls = "; ".join(_call(space, query) for query in queries)
+    return f'python -c "from templateflow import api; {calls}"'
 
 
 def _call(space: OutputSpace, query: Mapping[str, object]) -> str:

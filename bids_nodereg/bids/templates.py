@@ -63,6 +63,8 @@ class Template:
         Folder of a local template; None for one of TemplateFlow.
     title, licence
         What its description says, for provenance; may be empty.
+    notes
+        Remarks for the user, such as a file that has not been fetched.
     """
 
     space: str
@@ -73,6 +75,7 @@ class Template:
     folder: Path | None = None
     title: str = ""
     licence: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str:

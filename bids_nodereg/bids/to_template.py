@@ -11,18 +11,18 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bids_nodereg.bids.image import CONTRASTS
 from bids_nodereg.bids.longitudinal import longitudinal
 from bids_nodereg.bids.names import natural_key
-from bids_nodereg.bids.pairs import Candidate, Pair, Rule, within_session
-from bids_nodereg.bids.reference import choose_fixed
+from bids_nodereg.bids.pairs import Candidate, Pair, Rule, take, within_session
+from bids_nodereg.bids.reference import choose_fixed, contrasts_in_order, of_contrasts
+from bids_nodereg.bids.sessions import by_participant
 from bids_nodereg.bids.spaces import TO_TEMPLATE as RULE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from bids_nodereg.bids.image import Image
     from bids_nodereg.bids.pairs import RuleOptions
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 def to_template(images: Sequence[Image], options: RuleOptions) -> list[Candidate]:
     """Bring the references to the templates, and through them the images that are registered onto them."""
-    links = [row.pair for row in within_session(images, options) if row.pair is not None]
-    references, lacking = _references(images, links, options)
+    rows = [row for row in within_session(images, options) if row.taken or row.unusable]
+    links = [row.pair for row in rows if row.pair is not None]
+    references, lacking = _references(images, rows, options)
+    lacking += [replace(row, rule=RULE) for row in rows if row.unusable]
     candidates = [
         Candidate(RULE, link.fixed, link.moving, _why_link(link), Pair(RULE, link.fixed, link.moving))
         for link in links
@@ -51,49 +53,34 @@ ALL_RULES: dict[str, Rule] = {
 
 
 def without_repeats(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Drop a link that this rule needs where another rule takes the same pair anyway."""
-    others = {(row.fixed, row.moving) for row in candidates if row.taken and row.rule != RULE}
+    """Drop a link that this rule needs where another rule chooses the same pair anyway."""
+    chosen = [row for row in candidates if row.taken or row.unusable]
+    others = {(row.fixed, row.moving) for row in chosen if row.rule != RULE}
     return [row for row in candidates if row.rule != RULE or (row.fixed, row.moving) not in others]
 
 
 def _references(
-    images: Sequence[Image], links: Sequence[Pair], options: RuleOptions
+    images: Sequence[Image], links: Sequence[Candidate], options: RuleOptions
 ) -> tuple[list[Image], list[Candidate]]:
     """Images to register onto the template, and for the sessions that have none the reason."""
-    used = {link.fixed for link in links}
+    used = {link.fixed for link in links if link.fixed is not None}
     busy = used | {link.moving for link in links}
     lacking = []
-    for session in _sessions(images):
-        usable = [image for image in session if not image.problem]
-        suffix = options.fixed_suffix or _best_suffix(usable)
-        own = [image for image in usable if image.suffix == suffix]
+    for session in (session for sessions in by_participant(images) for session in sessions):
+        suffix = options.fixed_suffix or contrasts_in_order(session)[0]
+        own = of_contrasts(session, {suffix})
         if own and busy.isdisjoint(session):
             used.add(choose_fixed(own))
         elif busy.isdisjoint(session):
-            reason = session[0].problem or f"the session has no {suffix} to bring to the template"
+            reason = f"the session has no {suffix} to bring to the template"
             lacking.append(Candidate(RULE, None, session[0], reason))
     return sorted(used, key=lambda image: natural_key(image.relative)), lacking
-
-
-def _sessions(images: Sequence[Image]) -> Iterator[list[Image]]:
-    def session(image: Image) -> tuple[str, str]:
-        return (image.subject, image.session or "")
-
-    ordered = sorted(images, key=lambda image: (*session(image), natural_key(image.relative)))
-    for _, group in groupby(ordered, key=session):
-        yield list(group)
-
-
-def _best_suffix(images: Sequence[Image]) -> str:
-    present = {image.suffix for image in images}
-    return next((suffix for suffix in CONTRASTS if suffix in present), "usable image")
 
 
 def _direct(reference: Image, template: Template) -> Candidate:
     fixed = template.image_for(reference.suffix)
     reason = f"the session's reference onto {template.space}, {_where(template, fixed)}"
-    pair = Pair(RULE, fixed, reference, fixed_mask=template.mask, template=template)
-    return Candidate(RULE, fixed, reference, reason, pair)
+    return take(Pair(RULE, fixed, reference, fixed_mask=template.mask, template=template), reason)
 
 
 def _through(link: Pair, template: Template) -> Candidate:

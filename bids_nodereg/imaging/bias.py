@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 SHRUNK_MM = 5.0
 """Voxel size at which the field is estimated: it is smoother than that by far."""
 
+LEAST_SLICES = 4
+"""Thinning out leaves as many along each axis: the control points of the coarsest cubic spline."""
+
 ITERATIONS = (40, 40, 30, 20)
 """Most iterations on each level; the spline lattice is twice as fine on each next one."""
 
@@ -24,7 +27,7 @@ TOLERANCE = 1e-3
 """A level ends when the field changes by less than this."""
 
 
-def without_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+def without_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32] | None:
     """Divide an image by its bias field, found by N4 (Tustison et al., IEEE Trans. Med. Imaging 2010).
 
     The logarithm of the field is estimated on a thinned-out image and evaluated, as the spline that it
@@ -40,16 +43,19 @@ def without_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]
 
     Returns
     -------
-    ndarray
-        ``(i, j, k)`` float32. The image as it is where too little of it is above 0 in the mask.
+    ndarray or None
+        ``(i, j, k)`` float32; None where too little of the image is above 0 in the mask to fit a field to.
     """
     import SimpleITK as sitk  # noqa: N813 - the name that its own documentation gives it
 
     counts = mask & (volume.data > 0)
-    steps = [max(1, round(SHRUNK_MM / size)) for size in volume.grid.spacing]
+    steps = [
+        max(1, min(round(SHRUNK_MM / size), count // LEAST_SLICES))
+        for size, count in zip(volume.grid.spacing, volume.grid.shape, strict=True)
+    ]
     thinned = counts[tuple(slice(step // 2, None, step) for step in steps)]
     if np.count_nonzero(thinned) < MIN_POINTS:
-        return volume.data
+        return None
     image, where = (
         sitk.GetImageFromArray(array.T)  # sitk's arrays are (k, j, i)
         for array in (volume.data, counts.astype(np.uint8))
@@ -63,5 +69,5 @@ def without_bias(volume: Volume, mask: NDArray[np.bool_]) -> NDArray[np.float32]
     n4.Execute(sitk.Shrink(image, steps), sitk.Shrink(where, steps))
     log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
     known = log_field[counts]
-    held = np.clip(log_field, known.min(), known.max()) - known.mean(dtype=np.float64)
+    held = np.clip(log_field, known.min(), known.max()) - float(known.mean(dtype=np.float64))
     return np.ascontiguousarray(volume.data / np.exp(held), dtype=np.float32)

@@ -52,12 +52,11 @@ def top_of_head(head: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
 
     Heights are those of the world (RAS+), so the header has to say where up is.
     """
-    index = np.argwhere(head)
-    heights = index @ grid.affine[2, :3] + grid.affine[2, 3]
-    kept = heights > np.percentile(heights, 99.9) - HEAD_DEPTH_MM
-    top = np.zeros_like(head)
-    top[tuple(index[kept].T)] = True
-    return top
+    steps = np.ogrid[tuple(slice(size) for size in grid.shape)]
+    parts = [(step * rise).astype(np.float32) for step, rise in zip(steps, grid.affine[2, :3], strict=True)]
+    heights = parts[0] + parts[1] + parts[2]  # above the first voxel; float32, as an image may be large
+    highest = np.percentile(heights[head], 99.9, overwrite_input=True)
+    return np.asarray(head & (heights > np.float32(highest - HEAD_DEPTH_MM)))
 
 
 def near(mask: NDArray[np.bool_], grid: Grid, reach_mm: float) -> NDArray[np.bool_]:

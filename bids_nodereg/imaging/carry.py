@@ -6,7 +6,7 @@ kind       how                                                  type on disk
 image      the chosen interpolation                             float32
 labels     the label whose linear share is largest              as the file's
 mask       linear between 0 and 1, inside is above a half       uint8
-share      linear, kept within 0 and 1 (tissue probability)     float32
+share      linear; values are from 0 to 1 (tissue probability)  float32
 ========== ==================================================== =====================
 
 The points of the grid go through the map once for as many volumes as fit into :data:`BYTES_AT_ONCE`.
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 ALIGNED = 2
 """NIfTI q/sform code of what was resampled onto another image: aligned, not scanner."""
 
+SHARE_ROUNDING = 1e-3
+"""How far beyond 0 and 1 the values of a share may be."""
+
 BYTES_AT_ONCE = 2**27
 """Memory for the volumes, read and made, that are worked on together; one volume is always done."""
 
@@ -57,15 +60,12 @@ class Target:
         Of images; the other kinds have their own.
     threads
         Number of slabs worked on at a time.
-    code
-        NIfTI code of the result's affine.
     """
 
     grid: Grid
     mapping: PointMap
     interpolation: Interpolation = "linear"
     threads: int = 1
-    code: int = ALIGNED
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,33 @@ def carry(path: Path, kind: Kind, target: Target, final: Path) -> tuple[str, ...
     """
     series, rule = open_series(path), RULES[kind]
     stored = rule.stored(series)
-    with write_series(final, target.grid, series.times, dtype=stored, code=target.code) as put:
+    bad = 0
+    with write_series(final, target.grid, series.times, dtype=stored, code=ALIGNED) as put:
         for volumes in _batches(series, target):
+            bad += sum(map(_not_finite, volumes))
             samplers = [rule.sampler(volume, series, target) for volume in volumes]
             out = np.empty((*target.grid.shape, len(volumes)), rule.working)
             pull(samplers, series.grid, target.grid, target.mapping, out, target.threads)
             for number in range(len(volumes)):
                 put(rule.finish(out[..., number]))
-    return series.notes
+    if not bad:
+        return series.notes
+    share = bad / (series.count * np.prod(series.grid.shape))
+    return (*series.notes, f"{bad} voxels ({share:.2%}) were NaN or infinite and are set to 0.")
+
+
+def read_through(path: Path, kind: Kind) -> None:
+    """Read all of a file that is to be carried, so that what is wrong with it is known beforehand.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As :func:`carry`.
+    """
+    series = open_series(path)
+    for volume in series.volumes():
+        if kind == "labels":
+            _check_labels(volume, series)
 
 
 def _batches(series: Series, target: Target) -> Iterator[list[NDArray[Any]]]:
@@ -124,16 +143,34 @@ def _batches(series: Series, target: Target) -> Iterator[list[NDArray[Any]]]:
         yield batch
 
 
+def _not_finite(volume: NDArray[Any]) -> int:
+    """Count what :func:`_finite` sets to 0."""
+    if volume.dtype.kind != "f":
+        return 0
+    return int(volume.size - np.count_nonzero(np.abs(volume) <= np.finfo(np.float32).max))
+
+
+def _finite(volume: NDArray[Any]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):  # what float32 cannot hold counts as infinite
+        return np.nan_to_num(volume.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
 def _image(volume: NDArray[Any], series: Series, target: Target) -> Sampler:
     del series
-    with np.errstate(over="ignore"):  # what float32 cannot hold counts as infinite
-        values = np.nan_to_num(volume.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    return SAMPLERS[target.interpolation](values)
+    return SAMPLERS[target.interpolation](_finite(volume))
 
 
 def _share(volume: NDArray[Any], series: Series, target: Target) -> Sampler:
-    del series, target
-    return SAMPLERS["linear"](np.nan_to_num(volume.astype(np.float32)))
+    del target
+    values = _finite(volume)
+    low, high = float(values.min()), float(values.max())
+    if low < -SHARE_ROUNDING or high > 1 + SHARE_ROUNDING:
+        msg = (
+            f"{series.path}: a tissue map or other share has values from 0 to 1, got {low:g} to {high:g}. "
+            "Divide it by its largest possible value, or carry it as an image."
+        )
+        raise DataError(msg)
+    return SAMPLERS["linear"](values)
 
 
 def _mask(volume: NDArray[Any], series: Series, target: Target) -> Sampler:
@@ -143,6 +180,11 @@ def _mask(volume: NDArray[Any], series: Series, target: Target) -> Sampler:
 
 def _labels(volume: NDArray[Any], series: Series, target: Target) -> Sampler:
     del target
+    _check_labels(volume, series)
+    return label_sampler(volume)
+
+
+def _check_labels(volume: NDArray[Any], series: Series) -> None:
     limits = np.iinfo(np.int32)
     whole = volume.dtype.kind in "iu" or bool((np.isfinite(volume) & (volume == np.rint(volume))).all())
     if not whole or volume.min() < limits.min or volume.max() > limits.max:
@@ -151,7 +193,6 @@ def _labels(volume: NDArray[Any], series: Series, target: Target) -> Sampler:
             f"between {volume.min():g} and {volume.max():g}. Give a probability map as an image."
         )
         raise DataError(msg)
-    return label_sampler(volume)
 
 
 def _same(values: NDArray[Any]) -> NDArray[Any]:

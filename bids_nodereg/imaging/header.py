@@ -33,6 +33,7 @@ SHEAR_LIMIT = 1e-3  # about 0.2 mm at the end of a 200 mm axis
 DISAGREEMENT_MM = 0.1  # float32 quaternions near half a turn are off by up to a few 0.01 mm
 SIZE_TOLERANCE = 1e-3  # relative, between pixdim and the length of the affine's columns
 MIN_VOXELS_ALONG_AXIS = 4
+"""What registration needs."""
 
 
 class Header(NamedTuple):
@@ -44,7 +45,7 @@ class Header(NamedTuple):
     """What the user should know about it, one sentence each."""
 
 
-def read_header(image: Any, path: Path) -> Header:
+def read_header(image: Any, path: Path, *, least: int = MIN_VOXELS_ALONG_AXIS) -> Header:
     """Decide the grid of a NIfTI image as ITK programs would.
 
     Parameters
@@ -53,6 +54,8 @@ def read_header(image: Any, path: Path) -> Header:
         A ``nibabel`` NIfTI image (its voxels are not touched).
     path
         The file, for messages.
+    least
+        Fewest voxels along each axis that the caller can do with.
 
     Returns
     -------
@@ -65,20 +68,22 @@ def read_header(image: Any, path: Path) -> Header:
         If the image is not three-dimensional (one volume is fine), is a thin slab, or its
         affine is sheared, singular, not finite or without voxel sizes.
     """
-    shape, shape_notes = _spatial_shape(image.shape, path)
+    shape, shape_notes = _spatial_shape(image.shape, path, least)
     matrix, choice_notes = _chosen_affine(image.header, shape, path)
     matrix, size_notes = _with_header_sizes(matrix, image.header, path)
     matrix, unit_notes = _in_millimetres(matrix, image.header)
     return Header(Grid(shape, matrix), (*shape_notes, *choice_notes, *size_notes, *unit_notes))
 
 
-def _spatial_shape(shape: tuple[int, ...], path: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+def _spatial_shape(
+    shape: tuple[int, ...], path: Path, least: int
+) -> tuple[tuple[int, int, int], tuple[str, ...]]:
     """Take the three spatial sizes; a fourth axis may only hold one volume."""
     sizes = tuple(int(size) for size in shape)
-    if len(sizes) < 3 or min(sizes[:3]) < MIN_VOXELS_ALONG_AXIS:
+    if len(sizes) < 3 or min(sizes[:3]) < least:
         msg = (
-            f"{path}: the image is {' x '.join(map(str, sizes))} voxels; registration needs a volume with "
-            f"at least {MIN_VOXELS_ALONG_AXIS} voxels along each of three axes. Leave this image out."
+            f"{path}: the image is {' x '.join(map(str, sizes))} voxels; expected a volume with at least "
+            f"{least} along each of three axes. Leave this image out."
         )
         raise DataError(msg)
     if any(size != 1 for size in sizes[3:]):

@@ -132,9 +132,10 @@ def carry_points(path: Path, mapping: PointMap, final: Path) -> None:
         msg = f"{path}: a cell holds a quotation mark or {delimiter!r}. Take it out, or use a .tsv file."
         raise DataError(msg)
     lines = [delimiter.join(columns)]
+    empty = NOT_AVAILABLE if path.suffix == ".tsv" else ""  # BIDS has no empty cells; other tables do
     for row, position in zip(rows, moved, strict=True):
         cells = {**row, **{axis: f"{value:.6f}" for axis, value in zip(AXES, position, strict=True)}}
-        lines.append(delimiter.join(cells[column] or NOT_AVAILABLE for column in columns))
+        lines.append(delimiter.join(cells[column] or empty for column in columns))
     write_text(final, "\n".join(lines) + "\n")
 
 

@@ -128,7 +128,7 @@ def open_series(path: Path) -> Series:
         )
         raise DataError(msg)
     check_size(image, path)
-    grid, notes = read_header(_Spatial(shape[:3], image.header), path)
+    grid, notes = read_header(_Spatial(shape[:3], image.header), path, least=1)
     scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
     times = None
     if len(shape) > 3 and shape[3] > 1:

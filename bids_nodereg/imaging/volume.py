@@ -256,15 +256,20 @@ def check_present(path: Path) -> None:
 
 
 def check_size(image: Any, path: Path) -> None:
-    """Refuse a header that promises more than the file can hold, before any memory is asked for."""
-    voxels = int(np.prod([int(size) for size in image.shape], dtype=object))
+    """Refuse a header that promises more than the file can hold, before any memory is asked for.
+
+    The number of voxels is limited in one volume; a series may have any number of volumes.
+    """
+    sizes = [int(size) for size in image.shape]
+    voxels, volumes = (int(np.prod(each, dtype=object)) for each in (sizes[:3], sizes[3:]))
     on_disk = path.stat().st_size
-    needed = voxels * image.get_data_dtype().itemsize
+    needed = voxels * volumes * image.get_data_dtype().itemsize
     capacity = on_disk * MAX_GZIP_RATIO if path.suffix == ".gz" else on_disk - int(image.dataobj.offset)
     if voxels > MAX_VOXELS or needed > capacity:
         msg = (
-            f"{path}: the header declares {voxels} voxels ({needed} bytes), the file has {on_disk} bytes "
-            f"(limit {MAX_VOXELS} voxels). The file is cut short or its header is damaged: fetch it again."
+            f"{path}: the header declares {volumes} volumes of {voxels} voxels ({needed} bytes), the file "
+            f"has {on_disk} bytes (limit {MAX_VOXELS} voxels in a volume). The file is cut short or its "
+            "header is damaged: fetch it again."
         )
         raise DataError(msg)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -143,23 +144,22 @@ def _overview(rows: Sequence[CohortRow], outliers: Sequence[Sequence[Outlier] | 
     found = []
     for kind, places in kinds(rows).items():
         judged = [outliers[place] for place in places]
-        median = _median(rows, places)
         found.append(
             Kind(
                 name=_kind_name(kind),
                 pairs=len(places),
                 counts=Counter(rows[place].verdict for place in places),
                 outlying=None if all(each is None for each in judged) else sum(bool(each) for each in judged),
-                nmi=number(median),
+                nmi=number(_median_nmi(rows, places)),
             )
         )
     return found
 
 
-def _median(rows: Sequence[CohortRow], places: Sequence[int]) -> float | None:
+def _median_nmi(rows: Sequence[CohortRow], places: Sequence[int]) -> float | None:
     """Median NMI, of the pairs that have one."""
-    values = sorted(value for place in places if (value := rows[place].measures.get("nmi_after")) is not None)
-    return values[len(values) // 2] if values else None
+    values = [value for place in places if (value := rows[place].measures.get("nmi_after")) is not None]
+    return median(values) if values else None
 
 
 def _panels(rows: Sequence[CohortRow], keys: Sequence[str]) -> list[Panel]:

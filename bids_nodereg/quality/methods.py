@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bids_nodereg.quality.records import MethodsFacts
 
@@ -64,6 +64,19 @@ TEMPLATES: Mapping[str, str] = MappingProxyType(
 """Reference of each template that has one we know; others are named only."""
 
 
+OWN_FACTS = (
+    "fixed_contrasts",
+    "moving_contrasts",
+    "bias_corrected",
+    "brain_masks",
+    "lesion_masks",
+    "templates",
+    "templateflow",
+    "composed",
+)
+"""What may differ between pairs of one text."""
+
+
 @dataclass(frozen=True)
 class MethodsText:
     """Paragraphs in which ``[n]`` points to the n-th reference."""
@@ -103,7 +116,7 @@ def methods(facts: MethodsFacts) -> MethodsText:
     cite = _Citations()
     paragraphs = [_data(facts, cite)]
     paragraphs += filter(None, [_preparation(facts, cite)])
-    if facts.transform == "deformable":
+    if facts.transform == "deformable" and facts.moving_contrasts:
         paragraphs.append(_deformable(facts, cite))
     paragraphs += [_output(facts, cite), _software(facts, cite)]
     return MethodsText(tuple(paragraphs), tuple(known[key] for key in cite.keys))
@@ -121,39 +134,71 @@ def references() -> dict[str, str]:
     return content
 
 
-def methods_markdown(facts: MethodsFacts) -> str:
-    """Write the methods and references as Markdown, for ``logs/CITATION.md``."""
-    content = methods(facts)
+def by_settings(each: Iterable[MethodsFacts | None]) -> list[MethodsFacts]:
+    """What pairs share, once for each set of settings, with the contrasts of all that share it."""
+    groups: dict[MethodsFacts, list[MethodsFacts]] = {}
+    nothing: dict[str, Any] = dict.fromkeys(OWN_FACTS, ())
+    for facts in each:
+        if facts is not None:
+            groups.setdefault(replace(facts, **nothing), []).append(facts)
+    return [replace(shared, **_united(group)) for shared, group in groups.items()]
+
+
+def _united(group: Sequence[MethodsFacts]) -> dict[str, Any]:
+    """Give what is true of any pair of a group."""
+    return {
+        name: tuple(sorted({word for facts in group for word in getattr(facts, name)})) for name in OWN_FACTS
+    }
+
+
+def methods_markdown(each: Sequence[MethodsFacts]) -> str:
+    """Write the methods and references as Markdown, for ``logs/CITATION.md``, one text a set of settings."""
+    return "\n\n".join(part for facts in each for part in _markdown(methods(facts))) + "\n"
+
+
+def _markdown(content: MethodsText) -> list[str]:
     numbered = [f"{number}. {entry}" for number, entry in enumerate(content.references, start=1)]
-    return "\n\n".join(["# Methods", *content.paragraphs, "## References", "\n".join(numbered)]) + "\n"
+    return ["# Methods", *content.paragraphs, "## References", "\n".join(numbered)]
 
 
 def _data(facts: MethodsFacts, cite: _Citations) -> str:
+    program = f" with nodereg {facts.version}, a BIDS App{cite('gorgolewski2016', 'gorgolewski2017')}"
+    if not facts.moving_contrasts:
+        return f"{_composition(facts, f'{program},')}{_templates(facts, cite)}"
     fixed = [f"{_list(facts.fixed_contrasts)} images"] if facts.fixed_contrasts else []
-    fixed += [f"the template{'' if len(facts.templates) == 1 else 's'}"] if facts.templates else []
-    images = f"{_list(facts.moving_contrasts)} images were registered to {_list(tuple(fixed))}"
+    fixed += [_the_templates(facts)] if facts.templates else []
     return (
-        f"{images} with nodereg {facts.version}, a BIDS App{cite('gorgolewski2016', 'gorgolewski2017')}."
-        f"{_templates(facts, cite)} Each pair was aligned by a rigid"
-        f"{'' if facts.transform == 'rigid' else ' and then an affine'} transform from several starting "
+        f"{_list(facts.moving_contrasts)} images were registered to {_list(tuple(fixed))}{program}."
+        f"{_templates(facts, cite)} Each {'of these pairs' if facts.composed else 'pair'} was aligned by a "
+        f"rigid{'' if facts.transform == 'rigid' else ' and then an affine'} transform from several starting "
         f"positions, on a common isotropic grid of {facts.spacing_mm:g} mm, or of the fixed image's finest "
-        "voxel edge where that is larger."
+        f"voxel edge where that is larger.{f' {_composition(facts)}' if facts.composed else ''}"
     )
+
+
+def _composition(facts: MethodsFacts, program: str = "") -> str:
+    """How images reached a template whose pairs were not searched for."""
+    return (
+        f"{_list(facts.composed)} images were brought to {_the_templates(facts)}{program} through the "
+        "reference image of their participant, by the composition of both maps and without a search of their "
+        "own."
+    )
+
+
+def _the_templates(facts: MethodsFacts) -> str:
+    return "the template" if len(facts.templates) == 1 else "the templates"
 
 
 def _templates(facts: MethodsFacts, cite: _Citations) -> str:
     """Which templates were the fixed images; empty for none."""
     if not facts.templates:
         return ""
-    names = tuple(f"{name}{cite(TEMPLATES[name]) if name in TEMPLATES else ''}" for name in facts.templates)
-    one = len(names) == 1
-    origin = f", from TemplateFlow{cite('ciric2022')}" if facts.from_templateflow else ""
-    composed = " Other images were brought there through the reference image of their participant, by the "
-    composed += "composition of both maps."
-    return (
-        f" The template{' was' if one else 's were'} {_list(names)}{origin}."
-        f"{composed if facts.composed else ''}"
-    )
+    # A cohort is part of the name after a plus, and has the reference of its template.
+    keys = {name: TEMPLATES.get(name.split("+")[0]) for name in facts.templates}
+    names = tuple(f"{name}{cite(key) if key else ''}" for name, key in keys.items())
+    some = f"of which {_list(facts.templateflow)} came " if facts.templateflow != facts.templates else ""
+    origin = f", {some}from TemplateFlow{cite('ciric2022')}" if facts.templateflow else ""
+    return f" The template{' was' if len(names) == 1 else 's were'} {_list(names)}{origin}."
 
 
 def _preparation(facts: MethodsFacts, cite: _Citations) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ class MethodsFacts:
     version
         Version of this program.
     fixed_contrasts, moving_contrasts
-        BIDS suffixes of all pairs.
+        BIDS suffixes of all pairs that were searched for, templates left out.
     transform
         ``rigid``, ``affine`` or ``deformable``.
     descriptor
@@ -115,10 +116,10 @@ class MethodsFacts:
         Where brain masks came from: keys of :data:`~bids_nodereg.quality.methods.BRAIN_MASKS`.
     templates
         Names of the output spaces.
-    from_templateflow
-        Whether templates came from TemplateFlow.
+    templateflow
+        Those of the output spaces that came from TemplateFlow.
     composed
-        Whether images reached a template through another image.
+        BIDS suffixes of images that reached a template through another image, with no search of their own.
     """
 
     version: str
@@ -143,8 +144,8 @@ class MethodsFacts:
     bias_corrected: tuple[str, ...] = ()
     brain_masks: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
-    from_templateflow: bool = False
-    composed: bool = False
+    templateflow: tuple[str, ...] = ()
+    composed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def from_json(content: Mapping[str, Any]) -> PairReport:
 
     Raises
     ------
-    KeyError, TypeError
+    KeyError, TypeError, ValueError, AttributeError
         If the content was not made by :func:`to_json` of this version.
     """
     verdict = content["verdict"]
@@ -239,13 +240,41 @@ def from_json(content: Mapping[str, Any]) -> PairReport:
             **content,
             "fixed": _image(content["fixed"]),
             "moving": _image(content["moving"]),
+            "measures": finite_or_none(content["measures"]),
             "verdict": Verdict(verdict["status"], tuple(verdict["reasons"])),
             "outputs": OutputFiles(**content["outputs"]),
             "facts": _facts(content["facts"]),
-            "labels_before": tuple(LabelOverlap(**row) for row in content["labels_before"]),
-            "labels_after": tuple(LabelOverlap(**row) for row in content["labels_after"]),
+            "labels_before": tuple(map(_overlap, content["labels_before"])),
+            "labels_after": tuple(map(_overlap, content["labels_after"])),
         }
     )
+
+
+def finite_or_none(values: Mapping[str, Any]) -> dict[str, float | None]:
+    """Give values read from JSON back when each is a finite number, or None for a value that is missing.
+
+    Raises
+    ------
+    TypeError
+        If one is something else than a number.
+    ValueError
+        If one is not finite, or too large for a float.
+    """
+    for name, value in values.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            msg = f"{name} is {value!r}, expected a number or null"
+            raise TypeError(msg)
+        if not abs(value) <= sys.float_info.max:  # NaN compares false
+            msg = f"{name} is {value}, expected a finite number or null"
+            raise ValueError(msg)
+    return dict(values)
+
+
+def _overlap(row: Mapping[str, Any]) -> LabelOverlap:
+    finite_or_none({name: value for name, value in row.items() if name not in {"label", "name"}})
+    return LabelOverlap(**row)
 
 
 def _facts(content: Mapping[str, Any] | None) -> MethodsFacts | None:

@@ -6,8 +6,7 @@ or run anything else. Everything that came from a data set is escaped.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -15,7 +14,7 @@ from bids_nodereg.files import write_text
 from bids_nodereg.quality.commands import reuse_commands
 from bids_nodereg.quality.dictionary import DICTIONARY
 from bids_nodereg.quality.embed import data_uri, fitting_scale
-from bids_nodereg.quality.methods import methods
+from bids_nodereg.quality.methods import by_settings, methods
 from bids_nodereg.quality.page import asset, environment, policy
 from bids_nodereg.quality.report_tables import label_rows, measure_groups, tiles
 
@@ -23,10 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from bids_nodereg.quality.records import FailedPair, MethodsFacts, PairReport
-
-OWN_FACTS = ("fixed_contrasts", "moving_contrasts", "bias_corrected", "brain_masks")
-"""What may differ between pairs of one text."""
+    from bids_nodereg.quality.records import FailedPair, PairReport
 
 
 def render_subject(
@@ -77,7 +73,7 @@ def render_subject(
             subject=subject,
             pairs=[_pair_context(pair, folder, scale) for pair in pairs],
             failed=failed,
-            methods=[methods(each) for each in _by_settings(pairs)],
+            methods=[methods(each) for each in by_settings(pair.facts for pair in pairs)],
             version=version,
             run=run,
             # Both are files of this package, so they are the only text that is not escaped.
@@ -88,23 +84,6 @@ def render_subject(
     )
     write_text(out_html, page)
     return out_html
-
-
-def _by_settings(pairs: Sequence[PairReport]) -> list[MethodsFacts]:
-    """What the pairs share, once for each set of settings, with the contrasts of all that share it."""
-    groups: dict[MethodsFacts, list[MethodsFacts]] = {}
-    nothing: dict[str, Any] = dict.fromkeys(OWN_FACTS, ())
-    for facts in (pair.facts for pair in pairs if pair.facts is not None):
-        shared = replace(facts, **nothing)
-        groups.setdefault(shared, []).append(facts)
-    return [replace(shared, **_united(group)) for shared, group in groups.items()]
-
-
-def _united(group: Sequence[MethodsFacts]) -> dict[str, Any]:
-    """Give what is true of any pair of a group."""
-    return {
-        name: tuple(sorted({word for facts in group for word in getattr(facts, name)})) for name in OWN_FACTS
-    }
 
 
 def _pair_context(pair: PairReport, folder: Path, scale: float) -> dict[str, object]:

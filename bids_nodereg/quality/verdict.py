@@ -78,82 +78,74 @@ LIMITS: tuple[Limit, ...] = (
         "The moving image matches hardly better than when it is turned over (ratio {value:.2f}, limit "
         "{limit:.2f}): the alignment has likely failed, or one image shows little. Look at both originals.",
         "The moving image matches no better than when it is turned over (ratio {value:.2f}, limit "
-        "{limit:.2f}): "
-        "the alignment has failed, or there is no brain in one of the images. Look at both originals; "
-        "do not use this result.",
+        "{limit:.2f}): the alignment has failed, or there is no brain in one of the images. Look at both "
+        "originals; do not use this result.",
     ),
     Limit(
         "folded_fraction",
         "above",
         0.0,
         0.01,
-        "The map folds at {value:.3%} of the voxels in the mask (limit {limit:.0%}): do not read "
-        "volume there; "
-        "register again with a larger --smoothness.",
+        "The map folds at {value:.3%} of the voxels in the mask (limit {limit:.0%}): do not read volume "
+        "there; register again with a larger --smoothness.",
     ),
     Limit(
         "moving_coverage_fraction",
         "below",
         0.95,
         0.5,
-        "Only {value:.0%} of the fixed mask lies in the moving image's field of view (limit "
-        "{limit:.0%}): the rest "
-        "of the registered image is empty and the map there is a guess. Use no more than the part that is "
-        "covered.",
+        "Only {value:.0%} of the fixed mask lies in the moving image's field of view (limit {limit:.0%}): "
+        "the rest of the registered image is empty and the map there is a guess. Use no more than the part "
+        "that is covered.",
     ),
     Limit(
         "foreground_dice_after",
         "below",
         0.85,
         0.6,
-        "The foregrounds overlap with a Dice of {value:.2f} only (limit {limit:.2f}): look whether "
-        "both masks show "
-        "the same part of the head, and give masks of the brain (--derivatives or --pairs-file) if not.",
+        "The foregrounds overlap with a Dice of {value:.2f} only (limit {limit:.2f}): look whether both "
+        "masks show the same part of the head, and give masks of the brain (--derivatives or --pairs-file) "
+        "if not.",
     ),
     Limit(
         "inverse_consistency_forward_p95_mm",
         "above",
         0.5,
         2.0,
-        "Forward and inverse map disagree: {value:.2f} mm at the 95th percentile (limit {limit:.2f} "
-        "mm). Look "
-        "where, and do not carry points or labels back there.",
+        "Forward and inverse map disagree: {value:.2f} mm at the 95th percentile (limit {limit:.2f} mm). "
+        "Look where, and do not carry points or labels back there.",
     ),
     Limit(
         "inverse_consistency_backward_p95_mm",
         "above",
         0.5,
         2.0,
-        "Inverse and forward map disagree: {value:.2f} mm at the 95th percentile (limit {limit:.2f} "
-        "mm). Look "
-        "where, and do not carry points or labels back there.",
+        "Inverse and forward map disagree: {value:.2f} mm at the 95th percentile (limit {limit:.2f} mm). "
+        "Look where, and do not carry points or labels back there.",
     ),
     Limit(
         "jacobian_p01",
         "below",
         0.2,
         0.0,
-        "Tissue is squeezed hard: 1 % of the mask has a Jacobian below {value:.2f} (limit "
-        "{limit:.2f}). Look at the "
-        "Jacobian map; register again with a larger --smoothness if it is not anatomy.",
+        "Tissue is squeezed hard: 1 % of the mask has a Jacobian below {value:.2f} (limit {limit:.2f}). "
+        "Look at the Jacobian map; register again with a larger --smoothness if it is not anatomy.",
     ),
     Limit(
         "jacobian_p99",
         "above",
         5.0,
         20.0,
-        "Tissue is stretched hard: 1 % of the mask has a Jacobian above {value:.2f} (limit "
-        "{limit:.2f}). Look at the "
-        "Jacobian map; register again with a larger --smoothness if it is not anatomy.",
+        "Tissue is stretched hard: 1 % of the mask has a Jacobian above {value:.2f} (limit {limit:.2f}). "
+        "Look at the Jacobian map; register again with a larger --smoothness if it is not anatomy.",
     ),
     Limit(
         "nmi_gain",
         "below",
         -0.002,
         -math.inf,
-        "The images agree less than by the affine alone (NMI changed by {value:+.4f}): use "
-        "--transform rigid or "
-        "affine, unless the pictures show a gain.",
+        "The images agree less than by the affine alone (NMI changed by {value:+.4f}): use --transform "
+        "rigid or affine, unless the pictures show a gain.",
     ),
 )
 """Limits of every pair with their reasons, in the order in which a reader should hear of them."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
 
+from bids_nodereg.app import find_brain
 from bids_nodereg.app.jobs import find_jobs, open_input
-from bids_nodereg.app.status import why_not_done
+from bids_nodereg.app.status import input_digests, why_not_done
+from bids_nodereg.bids.extras import Extra
+from bids_nodereg.bids.image import LabelMap
+from bids_nodereg.bids.names import parse_name
 from bids_nodereg.cli import main, parse
 from tests.app.conftest import Run
 from tests.app.dataset import Study
@@ -65,6 +70,65 @@ def test_a_missing_file_is_noticed(rigid, broken, why):
     assert why_not_done(job, config.settings) == ""
     (rigid.anat / broken).unlink()
     assert why in why_not_done(job, config.settings)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"Verdict": "perhaps"}'])
+def test_a_verdict_that_cannot_be_read_is_made_anew(rigid, text):
+    """Else --fail-on-qc would let the pair pass."""
+    config = parse(rigid.study.arguments(rigid.out, "--participant-label", "01", "--transform", "rigid"))
+    (participant,) = find_jobs(config, open_input(config), ("01",))
+    (job,) = participant.jobs
+    job.outputs.qc_json.write_text(text)
+    assert why_not_done(job, config.settings) == f"{job.outputs.qc_json.name} cannot be read"
+
+
+def test_another_way_to_a_brain_counts_only_where_one_was_looked_for(rigid, monkeypatch):
+    config = parse(rigid.study.arguments(rigid.out, "--participant-label", "01", "--transform", "rigid"))
+    (participant,) = find_jobs(config, open_input(config), ("01",))
+    (job,) = participant.jobs
+    mark = job.outputs.forward_json
+    told = json.loads(mark.read_text())
+    assert "brain found" not in told["FixedMask"] + told["MovingMask"]
+    other = not find_brain.is_installed()
+    monkeypatch.setattr(find_brain, "is_installed", lambda: other)
+    assert why_not_done(job, config.settings) == ""
+    mark.write_text(json.dumps({**told, "MovingMask": "brain found by magic"}))
+    assert why_not_done(job, config.settings) == "brain masks would be found in another way"
+
+
+def test_what_files_say_of_carried_ones_counts(rigid, tmp_path):
+    """Names of labels, and the sidecar of an extra: both go into what is written."""
+    config = parse(rigid.study.arguments(rigid.out, "--participant-label", "01", "--transform", "rigid"))
+    (participant,) = find_jobs(config, open_input(config), ("01",))
+    job = participant.jobs[0]
+    names, path = tmp_path / "names.tsv", tmp_path / "sub-01_space-T2w_label-GM_probseg.nii.gz"
+    for each in (names, path):
+        each.write_text("one")
+    labels = LabelMap(path, "aseg", "bids:prep:aseg", names)
+    name = parse_name(path.name)
+    assert name is not None
+    extra = Extra(path, "bids:prep:gm", name)
+    job = replace(job, pair=replace(job.pair, moving_dseg=(labels,), moving_extras=(extra,)))
+    seen = [input_digests(job)]
+    for each in (names, extra.sidecar):
+        each.write_text("two")
+        seen.append(input_digests(job))
+    assert seen[0] != seen[1] != seen[2]
+
+
+def test_a_velocity_field_is_made_when_asked_for_and_undoes_nothing(finished):
+    """Turned on, the pair is done again for want of the file; turned off, what is there is as good."""
+
+    def why(*more):
+        config = parse(finished.study.arguments(finished.out, "--participant-label", "01", *more))
+        (participant,) = find_jobs(config, open_input(config), ("01",))
+        (job,) = participant.jobs
+        return job.outputs.velocity_nii(), why_not_done(job, config.settings)
+
+    path, reason = why("--write-velocity")
+    assert reason == f"{path.name} is missing"
+    path.touch()
+    assert why("--write-velocity")[1] == why()[1] == ""
 
 
 def test_a_damaged_mark_is_not_trusted(rigid):

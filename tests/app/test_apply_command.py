@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from bids_nodereg.app.apply_files import spaced_name
+from bids_nodereg.app.apply_files import spaced_name, told_path
 from bids_nodereg.cli import main
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.transforms import write_affine_txt
@@ -111,6 +112,10 @@ def test_landmarks_need_no_reference(folder):
         (["--points", "{f}/p.tsv", "--out", "{f}/q.csv"], 64, "that of the input for landmarks"),
         (["--image", "{f}/T1w.nii.gz", *r, "--out", "{f}/o.nii.gz", "--space", "a_b"], 64, "a BIDS label"),
         (["--image", "{f}/T1w.nii.gz", "--masks", "{f}/T1w.nii.gz", *r, "--out-dir", "{f}/o"], 64, "both"),
+        (["--image", "{f}/sub-01_T2w.nii.gz", *r, "--out", "{f}/sub-01_T2w.nii"], 64, "an input's sidecar"),
+        (["--image", "{f}/aseg.nii.gz", *r, "--out", "{f}/T1w.nii"], 64, "an input's sidecar"),
+        (["--image", "{f}/aseg.nii.gz", *r, "--out", "{f}/shift.nii"], 64, "an input's sidecar"),
+        (["--image", "{f}/p.nii.gz", "--points", "{f}/p.tsv", *r, "--out-dir", "{f}/o"], 64, "p.json: both"),
         (["--image", "{f}/none.nii.gz", *r, "--out", "{f}/o.nii.gz"], 66, "no such file"),
         (["--labels", "{f}/T1w.nii.gz", *r, "--out", "{f}/o.nii.gz"], 65, "whole numbers"),
         (["--image", "{f}/p.tsv", *r, "--out", "{f}/o.nii.gz"], 65, "not a readable NIfTI"),
@@ -148,6 +153,55 @@ def test_a_table_has_one_file_a_row_and_goes_on(folder, capsys):
     assert main(["apply", "--table", f"{folder}/t.tsv", "--space", "X"]) == 64
     (folder / "t.tsv").write_text("\n".join([heading, rows[0], rows[0]]) + "\n")
     assert main(["apply", "--table", f"{folder}/t.tsv"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("out", "other_out"),
+    [
+        *[("o/one.nii.gz", "o/one.nii"), ("o/p.nii", "o/p.tsv"), ("sub-01_T2w.nii", "o/p.tsv")],
+        *[("T1w.nii", "o/p.tsv"), ("shift.nii", "o/p.tsv"), ("t.nii", "o/p.tsv"), ("p.nii", "o/p.tsv")],
+    ],
+)
+def test_no_row_of_a_table_writes_what_belongs_to_another(folder, capsys, out, other_out):
+    kind = "points\tp.tsv\tn/a" if other_out.endswith("tsv") else "image\tsub-01_T2w.nii.gz\tT1w.nii.gz"
+    text = f"image\tsub-01_T2w.nii.gz\tT1w.nii.gz\tshift.txt\t{out}\n{kind}\t[shift.txt,1]\t{other_out}\n"
+    (folder / "t.tsv").write_text(f"kind\tinput\treference\ttransform\tout\n{text}")
+    before = {path.name for path in folder.iterdir()}
+    assert main(["apply", "--table", f"{folder}/t.tsv"]) == 64
+    assert "or its JSON sidecar" in " ".join(capsys.readouterr().err.split())
+    assert {path.name for path in folder.iterdir()} == before
+
+
+def test_the_interpolation_of_the_command_is_that_of_rows_without(folder):
+    heading = "input\tkind\treference\ttransform\tout\tinterpolation\n"
+    rows = [
+        f"T1w.nii.gz\timage\tT1w.nii.gz\thalf.txt\t{out}.nii\t{own}\n"
+        for out, own in (("nearest", ""), ("linear", "linear"))
+    ]
+    half = np.eye(4)
+    half[0, 3] = 0.8
+    write_affine_txt(folder / "half.txt", half)
+    (folder / "t.tsv").write_text(heading + "".join(rows))
+    assert main(["apply", "--table", f"{folder}/t.tsv", "--interpolation", "nearest"]) == 0
+    image = data(folder / "T1w.nii.gz")
+    np.testing.assert_array_equal(data(folder / "nearest.nii"), image)
+    np.testing.assert_allclose(
+        data(folder / "linear.nii")[:-1], 0.6 * image[:-1] + 0.4 * image[1:], atol=1e-5
+    )
+    assert json.loads((folder / "nearest.json").read_text())["Interpolation"] == "nearest"
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "told"),
+    [
+        ("/home/alice/T2w.nii.gz", "/out/sub-01", "T2w.nii.gz"),
+        ("/data/in/../T2w.nii.gz", "/data/out", "../T2w.nii.gz"),
+        ("/data/../home/alice/T2w.nii.gz", "/data/out", "T2w.nii.gz"),
+        ("/data/out/T2w.nii.gz", "/data/out", "T2w.nii.gz"),
+    ],
+)
+def test_paths_in_sidecars_do_not_go_through_the_root(path, folder, told):
+    assert told_path(Path(path), Path(folder)) == told
 
 
 def test_a_data_set_called_apply_is_still_a_data_set(tmp_path, monkeypatch, capsys):

@@ -9,6 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from bids_nodereg.app.doubts import doubt_measures
 from bids_nodereg.app.inputs import Inputs
@@ -144,3 +145,34 @@ def test_images_that_do_not_meet_leave_no_ratio():
         "turned_distance_ratio": None,
         "mirrored_distance_ratio": None,
     }
+
+
+def ball(size_mm: float) -> Prepared:
+    """Noise in a ball of 24 voxels across."""
+    index = np.moveaxis(np.indices((28, 28, 28)), 0, -1) - 13.5
+    inside = np.linalg.norm(index, axis=-1) < 12
+    smooth = ndimage.gaussian_filter(np.random.default_rng(2).normal(0, 1, inside.shape), 1.5)
+    data = np.where(inside, 100 + 200 * smooth, 0).astype(np.float32)
+    grid = Grid(data.shape, np.diag([size_mm] * 3 + [1.0]))
+    return prepare(Volume(data, grid, "nowhere", np.dtype("float32"), ()), inside)
+
+
+def doubts_of_ball(ball: Prepared) -> dict[str, float | None]:
+    grid, affine = ball.volume.grid, np.eye(4)
+    solution = Solution(grid, affine, forward_map(affine), inverse_map(affine))
+    return doubt_measures(Inputs(ball, ball), solution, "rigid", CPU)
+
+
+def test_an_object_of_any_size_is_compared():
+    """A ball of 7 mm is two voxels of the grid of brains."""
+    found = doubts_of_ball(ball(0.3))
+
+    assert found["fixed_view_covered_fraction"] == 1
+    assert found["mirrored_distance_ratio"] > 1.2
+    assert found["turned_distance_ratio"] > 1.2
+
+
+def test_nothing_is_said_of_an_empty_mask():
+    whole = ball(1.0)
+
+    assert doubts_of_ball(replace(whole, mask=np.zeros_like(whole.mask))) == {}

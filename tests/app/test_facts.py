@@ -14,6 +14,7 @@ from bids_nodereg.app.find_brain import FOUND
 from bids_nodereg.app.inputs import Inputs
 from bids_nodereg.bids.image import Image
 from bids_nodereg.bids.pairs import Pair
+from bids_nodereg.bids.templates import Template
 from bids_nodereg.config import Settings
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.prepare import Prepared
@@ -91,6 +92,21 @@ def test_whose_bias_field_will_be_corrected(choice, words) -> None:
     assert methods_facts(Settings(bias_correction=choice), [PAIR]).bias_corrected == words
 
 
+def test_templates_and_composed_pairs_are_told_apart() -> None:
+    theirs = Template("MNIPediatricAsym+2", (image("T1w"),), None, (), "bids:templateflow:")
+    mine = Template("mine", (image("T1w"),), None, (), "bids:mine:", folder=Path("mine"))
+    pairs = [PAIR]
+    for template in (mine, theirs):
+        pairs.append(Pair("to-template", image("T1w"), image("T1w"), template=template))
+        pairs.append(Pair("to-template", image("T1w"), image("FLAIR"), template=template, via=image("T1w")))
+
+    facts = methods_facts(Settings(), pairs)
+
+    assert facts.templates == ("MNIPediatricAsym+2", "mine")
+    assert facts.templateflow == ("MNIPediatricAsym+2",)
+    assert (facts.moving_contrasts, facts.composed) == (("T1w", "T2w"), ("FLAIR",))
+
+
 def test_a_run_tells_what_it_did(done):
     section = json.loads((done.out / "sub-01/figures/sub-01_from-T2w_to-T1w_report.json").read_text())
     assert section["facts"]["brain_masks"] == ["foreground", "given"]
@@ -99,5 +115,8 @@ def test_a_run_tells_what_it_did(done):
     assert "masks that were given" in page
     assert "N4" not in page.split('id="methods"')[1]
     text = (done.out / "logs" / "CITATION.md").read_text()
-    assert "The bias field of images that are not skull-stripped" in text
-    assert "doi:10.1109/TMI.2010.2046908" in text
+    assert "masks that were given" in text
+    assert "N4" not in text  # no image needed it
+    before = text.splitlines()
+    assert done.again("--reports-only", "--preset", "fast") == 0
+    assert (done.out / "logs" / "CITATION.md").read_text().splitlines() == before

@@ -105,11 +105,16 @@ def test_a_constant_image_is_an_error_and_never_passes(tmp_path):
 
 @pytest.mark.parametrize(
     ("level", "expected"),
-    [(None, []), ("fail", ["c (fail)"]), ("check", ["b (check)", "c (fail)"])],
+    [
+        (None, []),
+        ("fail", ["c (fail)", "d (no verdict that can be read)"]),
+        ("check", ["b (check)", "c (fail)", "d (no verdict that can be read)"]),
+    ],
 )
 def test_a_level_refuses_itself_and_what_is_worse(level, expected):
     verdicts = {"a": "pass", "b": "check", "c": "fail", "d": ""}
     statuses = [Status(name, "01", "done", verdict=verdict) for name, verdict in verdicts.items()]
+    statuses.append(Status("e", "01", "failed"))  # counts by its error
 
     assert refused(statuses, level) == expected
 

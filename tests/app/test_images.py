@@ -11,7 +11,7 @@ import pytest
 
 from bids_nodereg.app import images as module
 from bids_nodereg.app.find_brain import FoundBrain
-from bids_nodereg.app.images import KEPT_IMAGES, PreparedImages
+from bids_nodereg.app.images import PreparedImages
 from bids_nodereg.app.inputs import head_note
 from bids_nodereg.bids.image import Image
 from bids_nodereg.bids.pairs import Pair
@@ -107,6 +107,13 @@ def test_the_correction_can_be_forced_and_forbidden(study, found, choice, is_cor
         assert (prepared.unbiased is not None) == is_corrected
 
 
+def test_an_image_that_no_field_can_be_fitted_to_is_not_said_to_be_corrected(study, found, monkeypatch):
+    monkeypatch.setattr(module, "without_bias", lambda _volume, _mask: None)
+    prepared = PreparedImages(Settings(bias_correction="n4")).of(pair_of(study, "T2w")).moving
+    assert prepared.unbiased is None
+    assert prepared.compared is prepared.volume.data
+
+
 def test_without_a_brain_mask_the_head_is_registered_and_said_to_be(study, found):
     settings = Settings(brain_mask="none", bias_correction="none")
     prepared = PreparedImages(settings).of(pair_of(study, "T2w")).moving
@@ -126,13 +133,14 @@ def test_a_given_mask_is_respected(study, found, brain, tmp_path):
     assert not found
 
 
-def test_an_image_in_several_pairs_is_prepared_once_and_few_are_kept(study, found):
+def test_an_image_in_several_pairs_is_prepared_once_and_few_are_kept(study, found, monkeypatch):
+    monkeypatch.setattr(module, "KEPT_IMAGES", 3)
     images = PreparedImages(Settings(bias_correction="none"))
     first = images.of(pair_of(study, "T2w"))
     assert images.of(pair_of(study, "T2w")).moving is first.moving
     for moving in ("FLAIR", "PDw"):
         assert images.of(pair_of(study, moving)).fixed is first.fixed
-    assert len(found) == KEPT_IMAGES
+    assert len(found) == 3
     assert images.of(pair_of(study, "T2w")).moving is not first.moving  # was forgotten by now
 
 
@@ -149,3 +157,32 @@ def test_found_masks_are_written_once_with_their_story(study, found, brain, tmp_
     path.unlink()
     images.write_found_masks(pair, inputs, tmp_path)
     assert not path.exists()
+
+
+def write_masks(pair, out, **settings) -> None:
+    images = PreparedImages(Settings(bias_correction="none", **settings))
+    images.write_found_masks(pair, images.of(pair), out)
+
+
+def test_a_mask_that_is_not_found_any_more_goes(study, found, tmp_path):
+    pair = pair_of(study, "T2w")
+    path = tmp_path / "sub-01" / "anat" / "sub-01_space-T2w_desc-brain_mask.nii.gz"
+    write_masks(pair, tmp_path)
+    assert path.exists()
+    write_masks(replace(pair, moving_mask=path), tmp_path)  # given back as it is
+    assert path.exists()
+    write_masks(pair, tmp_path, brain_mask="none")
+    assert not list(path.parent.iterdir())
+
+
+def test_a_mask_that_was_mended_by_hand_stays(study, found, brain, tmp_path, caplog):
+    pair = pair_of(study, "T2w")
+    path = tmp_path / "sub-01" / "anat" / "sub-01_space-T2w_desc-brain_mask.nii.gz"
+    write_masks(pair, tmp_path)
+    save(path, brain & (np.indices(SHAPE)[0] > 12))
+    mended = path.read_bytes()
+    for how in ("auto", "none"):
+        caplog.clear()
+        write_masks(pair, tmp_path, brain_mask=how)
+        assert path.read_bytes() == mended
+        assert f"{path} was changed by hand" in caplog.text

@@ -96,6 +96,29 @@ def test_a_query_that_is_not_ours_is_told_once(words, tmp_path, monkeypatch, cap
     assert [record.levelno for record in told.values()] == [logging.WARNING]
 
 
+def test_a_run_warns_once_of_what_was_not_fetched(tmp_path):
+    names = ("T1w", "FLAIR", "PDw")
+    root = make_dataset(tmp_path / "raw", *(f"sub-01_{name}.nii.gz" for name in names))
+    for name in ("T2w", "acq-b_T2w"):
+        (root / f"sub-01/anat/sub-01_{name}.nii.gz").symlink_to("../../.git/annex/objects/k")
+    line = [str(root), str(tmp_path / "out"), "participant", "--skip-bids-validation", "--device", "cpu"]
+    (found,) = participants(line)
+    assert [job.pair.moving.suffix for job in found.jobs] == ["FLAIR", "PDw"]
+    assert main(line) != 0  # the files are empty, so the other pairs fail
+    (log,) = (tmp_path / "out" / "logs").rglob("run.log")
+    (told,) = (line for line in log.read_text().splitlines() if "git-annex" in line)
+    assert "WARNING" in told
+    assert "sub-01/anat/sub-01_T2w.nii.gz: broken symbolic link" in told
+    assert "sub-01/anat/sub-01_acq-b_T2w.nii.gz" in told
+
+
+def test_without_a_file_that_every_pair_needs_the_run_ends_and_names_it(tmp_path, capsys):
+    root = make_dataset(tmp_path / "raw", "sub-01_T2w.nii.gz")
+    (root / "sub-01/anat/sub-01_T1w.nii.gz").symlink_to("../../.git/annex/objects/k")
+    assert main([str(root), str(tmp_path / "out"), "participant", "--skip-bids-validation"]) == 66
+    assert "sub-01/anat/sub-01_T1w.nii.gz: broken symbolic link" in capsys.readouterr().err
+
+
 def test_a_moving_image_of_a_participant_that_only_a_derivative_has(words, tmp_path, capsys):
     table = pairs_file(
         tmp_path, ("sub-02/anat/sub-02_T1w.nii.gz", PREP), ("sub-02/anat/sub-02_T1w.nii.gz", T2W)
@@ -120,3 +143,17 @@ def test_labels_leave_such_a_participant_out_and_say_so(words, tmp_path, capsys)
         ("01", 1, False),
         ("77", 0, True),
     ]
+
+
+def test_a_label_map_is_not_carried_under_the_name_of_another(words, tmp_path, caplog):
+    names = "sub-01_space-T2w_desc-aseg_dseg.nii.gz"
+    for root in (tmp_path / "raw", tmp_path / "prep"):
+        path = root / "sub-01" / "anat" / names
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    found = jobs([*words, "--participant-label", "01", "--apply-to", "desc-aseg_dseg"])
+    pair = next(job.pair for job in found if job.pair.moving.suffix == "T2w")
+    assert [label_map.desc for label_map in pair.moving_dseg] == ["aseg"]
+    assert pair.moving_extras == ()
+    assert "another label map would have its name" in caplog.text
+    assert "has no such file" not in caplog.text

@@ -47,6 +47,7 @@ FIGURES = {
     *("after_T2w.webp", "before_T2w.webp", "convergence_T2w.svg", "displacement_T2w.webp", "error_T2w.webp"),
     *("edgesafter_T2w.webp", "edgesbefore_T2w.webp", "fixed_T2w.webp", "grid_T2w.webp"),
     *("histogram_T2w.svg", "logjacobian_T2w.webp", "checkerboard_T2w.webp", "inverse_T2w.webp"),
+    *("fixedmask_T2w.webp", "movingmask_T2w.webp"),
 }
 RAW_T1W = "bids:raw:sub-01/anat/sub-01_T1w.nii.gz"
 RAW_T2W = "bids:raw:sub-01/anat/sub-01_T2w.nii.gz"

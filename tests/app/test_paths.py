@@ -36,6 +36,18 @@ def test_no_file_holds_a_path_of_the_input_or_the_output(done):
     assert everything == USERS_OWN
 
 
+def test_a_damaged_template_of_the_users_own_does_not_tell_where_it_lies(study, tmp_path):
+    path = tmp_path / "somewhere" / "mean_T1w.nii.gz"
+    path.parent.mkdir()
+    path.write_bytes(b"no image")
+    out = tmp_path / "out"
+    words = ("--participant-label", "01", "--pairs", "to-template", "--moving-suffix", "FLAIR")
+    assert study.run(out, *words, "--output-spaces", f"ours={path}") == 65
+    found = texts(out)
+    assert "ours/mean_T1w.nii.gz" in found["sub-01.html"]
+    assert [name for name, text in found.items() if str(path.parent) in text] == []
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -43,8 +55,17 @@ def test_no_file_holds_a_path_of_the_input_or_the_output(done):
         ("/data/raw/derivatives/out/sub-01.html", "OUTPUT_DIR/sub-01.html"),
         ("/prep/sub-01/m.nii and /data/raw/a", "fmriprep/sub-01/m.nii and BIDS_DIR/a"),
         ("/data/raw2/a", "/data/raw2/a"),
+        (
+            "/mnt/data/raw/a and /data/raw-old/a and /data/raw.old",
+            "/mnt/data/raw/a and /data/raw-old/a and /data/raw.old",
+        ),
+        ("'/data/raw' is no folder. See /prep.", "'BIDS_DIR' is no folder. See fmriprep."),
+        ("/study/mean_T1w.nii.gz: damaged, [/masks/m.nii]", "ours/mean_T1w.nii.gz: damaged, [ours/m.nii]"),
+        ("/flow/tpl-X/tpl-X_T1w.nii.gz", "TEMPLATEFLOW_HOME/tpl-X/tpl-X_T1w.nii.gz"),
     ],
 )
-def test_folders_are_called_what_the_command_line_calls_them(text, told):
-    words = ["/data/raw", "/data/raw/derivatives/out", "participant", "-d", "fmriprep=/prep"]
+def test_folders_are_called_what_the_command_line_calls_them(text, told, monkeypatch):
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", "/flow")
+    spaces = ["--output-spaces", "ours=/study/mean_T1w.nii.gz,mask=/masks/m.nii", "root=/top.nii"]
+    words = ["/data/raw", "/data/raw/derivatives/out", "participant", "-d", "fmriprep=/prep", *spaces]
     assert without_places(text, parse(words)) == told

@@ -184,6 +184,7 @@ def test_sidecars_say_where_everything_is_from(to_space):
     assert warped["SpatialReference"] == f"bids:templateflow:tpl-{SPACE}/tpl-{SPACE}_res-02_T1w.nii.gz"
     assert SPACE in warped["Resolution"]
     composed = json.loads(xfm(to_space, COMPOSED, "json").read_text())
+    assert composed["Type"] == "composition of 2 affines and 2 displacement fields"
     anat = "bids::sub-01/anat/"
     assert composed["Sources"] == [
         "bids:raw:sub-01/anat/sub-01_T2w.nii.gz",
@@ -277,6 +278,22 @@ def test_again_does_nothing_until_a_part_has_changed(rigid_out, use_home, tmp_pa
     }
 
 
+def test_a_damaged_part_leaves_the_finished_composition(rigid_out, use_home):
+    """The part counts as done, so the message has to say how to get a new one."""
+    out = rigid_out.out.with_name("rigid-damaged")
+    shutil.copytree(rigid_out.out, out)
+    run = replace(rigid_out, out=out)
+    assert json.loads(xfm(run, COMPOSED, "json").read_text())["Type"] == "composition of 2 affines"
+    xfm(run, LINK).write_bytes(b"no transform")
+    assert run.again("--pairs", "to-template", "--output-spaces", SPACE, *RIGID) == 1
+    status = run.statuses()[COMPOSED]
+    assert status["status"] == "failed"
+    assert f"{LINK}_mode-image_xfm.h5" in status["error"]
+    assert "--force" in status["error"]
+    assert xfm(run, COMPOSED, "json").is_file()
+    assert (run.anat / f"{COMPOSED}_mode-image_qc.json").is_file()
+
+
 def test_another_resolution_later_searches_nothing(rigid_out, use_home):
     out = rigid_out.out.with_name("rigid-later")
     shutil.copytree(rigid_out.out, out)
@@ -285,6 +302,29 @@ def test_another_resolution_later_searches_nothing(rigid_out, use_home):
     assert run.again("--pairs", "to-template", "--output-spaces", f"{SPACE}:res-2", *RIGID) == 0
     assert image_of(run, "T1w", "2").is_file()
     assert image_of(run, "T2w", "2").is_file()
+    assert xfm(run, DIRECT).stat().st_mtime_ns == before
+
+
+def test_a_changed_grid_is_written_anew_and_searches_nothing(rigid_out, home, monkeypatch, tmp_path):
+    """The file of ``res-2`` becomes one voxel shorter: every image on it follows, once."""
+    templates.without_figures(monkeypatch)
+    own = tmp_path / "home"
+    shutil.copytree(home, own)
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(own))
+    out = rigid_out.out.with_name("rigid-grid")
+    shutil.copytree(rigid_out.out, out)
+    run = replace(rigid_out, out=out)
+    words = ("--pairs", "to-template", "--output-spaces", f"{SPACE}:res-2", *RIGID)
+    assert run.again(*words) == 0
+    before = xfm(run, DIRECT).stat().st_mtime_ns
+    path = own / f"tpl-{SPACE}" / f"tpl-{SPACE}_res-02_T1w.nii.gz"
+    shorter = nib.load(path).slicer[:, :, :-1]
+    nib.save(nib.Nifti1Image(np.asarray(shorter.dataobj), shorter.affine), path)
+    for ending in ("done", "already done"):
+        assert run.again(*words) == 0
+        assert run.statuses()[DIRECT]["status"] == run.statuses()[COMPOSED]["status"] == ending
+    for contrast in ("T1w", "T2w"):
+        assert nib.load(image_of(run, contrast, "2")).shape == shorter.shape
     assert xfm(run, DIRECT).stat().st_mtime_ns == before
 
 
@@ -334,6 +374,13 @@ def test_the_dry_run_shows_what_would_be_registered_and_composed(study, home, us
     assert "through sub-01_T1w.nii.gz" in told
     assert "2 pair(s) to register, 1 to compose" in told
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_fetches_nothing(study, home, use_home, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("bids_nodereg.bids.templateflow._fetch", lambda *_args: pytest.fail("it fetches"))
+    words = ("--participant-label", "01", "--output-spaces", f"{SPACE}:res-3", "--fetch-templates")
+    assert study.run(tmp_path / "out", *words, "--dry-run") == 66
+    assert "a dry run fetches nothing" in capsys.readouterr().err
 
 
 def test_a_template_that_is_not_here_asks_no_server(study, use_home, monkeypatch, capsys, tmp_path):

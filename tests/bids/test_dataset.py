@@ -240,6 +240,7 @@ def test_unknown_queries_are_noted_and_not_refused(tmp_path):
         ("{", "not valid JSON"),
         ("[]", "JSON list"),
         ('{"t1w": 3}', "expected an object"),
+        ('{"T2w": {"session": "1"}}', "Did you mean 't2w'"),
         ('{"t1w": {"acq": "x"}}', "Did you mean 'acquisition'"),
         ('{"t1w": {"recontruction": "x"}}', "Did you mean 'reconstruction'"),
         ('{"t1w": {"subject": "01"}}', "--participant-label"),
@@ -265,6 +266,28 @@ def test_a_database_is_made_once_and_then_reused(tmp_path):
     (root / "sub-02/anat/sub-02_T2w.nii.gz").unlink()  # but knows this one
     assert [image.suffix for image in dataset.images("01")] == ["T1w"]
     assert [bool(image.problem) for image in dataset.images("02")] == [False, True]
+
+
+def test_names_parsed_from_a_database_grow_with_the_participants_and_not_faster(tmp_path, monkeypatch):
+    monkeypatch.setattr("bids_nodereg.bids.dataset.BATCH", 2)
+    monkeypatch.setattr(index, "MOST_NAMED", 1)
+    labels = [f"{number:02d}" for number in range(12)]
+    root = make_dataset(tmp_path / "raw", *(f"sub-{label}_T1w.nii.gz" for label in labels))
+    parsed = []
+    original = index.image_from_name
+    monkeypatch.setattr(index, "image_from_name", lambda *words: parsed.append(words) or original(*words))
+    queries = []
+    find = index.find_images
+    monkeypatch.setattr(
+        "bids_nodereg.bids.dataset.find_images", lambda *words: queries.append(words) or find(*words)
+    )
+    dataset = open_dataset(root, database_dir=tmp_path / "db")
+    for count in (2, 6, 12):
+        parsed.clear()
+        queries.clear()
+        assert len(list(dataset.select_each(labels[:count]))) == count
+        assert len(queries) == 1 + len(CONTRASTS)  # each goes over the whole database
+        assert len(parsed) == 2 * count  # among all anatomical files, and among those of its contrast
 
 
 def test_a_foreign_or_broken_database_is_a_usage_error(tmp_path):

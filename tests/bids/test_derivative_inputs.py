@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bids_nodereg.bids.dataset import open_dataset
+from bids_nodereg.bids.derivative_inputs import files_of, find_label_maps
 from tests.bids.make import make_dataset, relative_path
 from tests.shared_data import shared_data
 
@@ -95,6 +96,23 @@ def test_a_sidecar_that_names_the_reference_decides(tmp_path, reference, suffix)
     sidecar = tmp_path / "other" / "sub-01/anat/sub-01_desc-brain_mask.json"
     sidecar.write_text(json.dumps({"SpatialReference": reference}))
     assert [image.suffix for image in dataset.images("01") if dataset.brain_mask(image)] == [suffix]
+
+
+@pytest.mark.parametrize("maker", ["nodereg", "another"])
+def test_of_our_own_output_nothing_but_brain_masks_is_taken(tmp_path, maker):
+    """What was carried from the moving image must not come back as the fixed image's own."""
+    root = make_dataset(tmp_path / "raw", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz")
+    stem = "sub-01_space-T1w"
+    names = [f"{stem}_{end}.nii.gz" for end in ("desc-brain_mask", "label-lesion_desc-fromT2w_mask")]
+    names.append(f"{stem}_desc-asegfromT2w_dseg.nii.gz")
+    folder = make_dataset(tmp_path / "ours", *names, GeneratedBy=[{"Name": "x"}, {"Name": maker}])
+    dataset = open_dataset(root, derivatives={"ours": folder})
+    t1w = next(image for image in dataset.images("01") if image.suffix == "T1w")
+    is_other = maker == "another"
+    assert masks(dataset)["sub-01_T1w"] == names[0]
+    assert (dataset.lesion_mask(t1w) is not None) == is_other
+    assert bool(find_label_maps([("ours", folder)], t1w)) == is_other
+    assert len(list(files_of(folder, t1w))) == (3 if is_other else 1)
 
 
 def lesions(dataset, subject="01"):

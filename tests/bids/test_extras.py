@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from bids_nodereg.bids.dataset import open_dataset
 from bids_nodereg.bids.derivatives import all_outputs
 from bids_nodereg.bids.extras import ALWAYS, Extra, Wanted, find_extras, read_wanted
-from bids_nodereg.bids.image import RAW
+from bids_nodereg.bids.image import RAW, LabelMap
 from bids_nodereg.bids.names import parse_name
 from bids_nodereg.bids.pairs import Pair
 from bids_nodereg.bids.sidecars import extra_sidecar
@@ -69,6 +70,13 @@ def test_the_raw_data_are_looked_at_last_and_one_name_is_taken_once(tmp_path):
     assert names == [derived[0], raw[1]]
 
 
+def test_of_several_resolutions_one_is_carried_and_the_others_are_told(tmp_path, caplog):
+    derived = [f"sub-01_space-T2w_res-{res}_desc-preproc_T2w.nii.gz" for res in (1, 2)]
+    assert found(tmp_path, "T2w", read_wanted("desc-preproc_T2w"), derived=derived) == derived[:1]
+    (record,) = caplog.records
+    assert derived[1] in record.getMessage()
+
+
 def test_the_sidecar_says_whose_it_is(tmp_path):
     folder = tmp_path / "prep" / "sub-01" / "anat"
     make_dataset(tmp_path / "prep", "sub-01_desc-x_mask.nii.gz")
@@ -123,6 +131,14 @@ def test_names_say_where_a_file_comes_from(name, carried):
     assert out.extra_nii(one).name == f"{carried}.nii.gz"
     assert out.extra_json(one).name == f"{carried}.json"
     assert {out.extra_nii(one), out.extra_json(one)} < set(out.paths(extras=[one]))
+
+
+def test_a_label_map_of_the_same_name_makes_no_name_longer():
+    """A longer label of the transforms would not tell the two apart."""
+    raw = extra("sub-01_space-T2w_desc-aseg_dseg.nii.gz")
+    labels = LabelMap(Path("/prep/a.nii.gz"), "aseg", "bids:prep:a")
+    (out,) = all_outputs([replace(pair_with(raw), moving_dseg=(labels,))], Path("/out"))
+    assert out.name == "sub-01_run-1_from-T2w_to-T1w"
 
 
 def test_images_of_one_lead_do_not_share_names():

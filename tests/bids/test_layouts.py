@@ -131,7 +131,7 @@ def test_what_a_mac_leaves_behind_is_no_image(tmp_path):
     (root / "sub-01" / "ses-x").touch()
     selection = open_dataset(root).select("01")
     assert [image.suffix for image in selection.images] == ["T1w", "T2w"]
-    assert selection.left_out == ()
+    assert [left.relative for left in selection.left_out] == ["sub-01/anat/sub-02_T2w.nii.gz"]
 
 
 def test_a_participant_without_a_folder_or_without_anat_has_no_image(tmp_path):
@@ -146,14 +146,46 @@ def test_a_participant_without_a_folder_or_without_anat_has_no_image(tmp_path):
         dataset.participants(["sub-03"])
 
 
-def test_a_broken_t1w_link_sends_the_t2w_to_another_session(tmp_path):
+def test_a_broken_t1w_link_sends_the_t2w_nowhere(tmp_path):
     root = make_dataset(tmp_path, "sub-01_ses-1_T1w.nii.gz", "sub-01_ses-2_T2w.nii.gz")
     (root / "sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz").symlink_to("../../../.git/annex/objects/k")
     selection = open_dataset(root).select("01")
     candidates = within_session(selection.images, RuleOptions(timeline=selection.timeline))
-    (pair,) = pairs_of(candidates)
-    assert (pair.fixed.session, pair.moving.suffix) == ("1", "T2w")
-    assert any("git-annex" in row.reason for row in candidates if not row.taken)
+    assert pairs_of(candidates) == ()
+    (row,) = (row for row in candidates if row.unusable)
+    assert (row.fixed, row.moving.suffix) == (row.unusable[0], "T2w")
+    assert row.reason.startswith("T2w onto the session's T1w, but sub-01_ses-2_T1w.nii.gz cannot be used")
+    assert "git-annex" in row.reason
+
+
+def test_a_file_in_the_folder_of_another_is_left_out_and_told(tmp_path):
+    root = make_dataset(tmp_path, "sub-01_T1w.nii.gz", "sub-02_T1w.nii.gz", "sub-03_ses-1_T1w.nii.gz")
+    for path in ("sub-01/anat/sub-02_T2w.nii.gz", "sub-03/ses-1/anat/sub-03_ses-2_T2w.nii.gz"):
+        (root / path).touch()
+    (root / "sub-03/ses-1/anat/sub-03_T2w.nii.gz").touch()
+    told = {}
+    for labels in (["01", "02", "03"], ["01"], ["02"], ["03"]):  # whoever else is looked at
+        for subject, selection in open_dataset(root).select_each(labels):
+            assert [image.suffix for image in selection.images] == ["T1w"]
+            now = {left.relative.split("/")[-1]: left.reason for left in selection.left_out}
+            assert told.setdefault(subject, now) == now
+    assert told["02"] == {}
+    assert told["01"]["sub-02_T2w.nii.gz"] == (
+        "folder and name disagree: it lies in sub-01, and the name says sub-02"
+    )
+    assert told["03"] == {
+        "sub-03_T2w.nii.gz": "folder and name disagree: it lies in ses-1, and the name says no ses-",
+        "sub-03_ses-2_T2w.nii.gz": "folder and name disagree: it lies in ses-1, and the name says ses-2",
+    }
+
+
+@pytest.mark.parametrize("label", ["a-b", "<img>", "größe"])
+def test_a_label_that_bids_does_not_allow_goes_into_no_name(tmp_path, label):
+    root = make_dataset(tmp_path, "sub-01_T1w.nii.gz", f"sub-01_acq-{label}_T2w.nii.gz")
+    candidates = within_session(open_dataset(root).images("01"), RuleOptions())
+    assert pairs_of(candidates) == ()
+    (row,) = (row for row in candidates if row.unusable)
+    assert f"its name has {label!r}; BIDS allows letters, digits and + only" in row.reason
 
 
 def test_listing_grows_with_the_participants_and_not_faster(tmp_path, monkeypatch, capsys):

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bids_nodereg.bids.candidates import candidate_table, candidates_as_json, no_pair_message
+from bids_nodereg.bids.candidates import (
+    candidate_table,
+    candidates_as_json,
+    no_pair_message,
+    unusable_message,
+)
 from bids_nodereg.bids.dataset import LeftOut, open_dataset
 from bids_nodereg.bids.image import SideFile
 from bids_nodereg.bids.longitudinal import longitudinal
@@ -106,7 +111,7 @@ def test_reasons_say_why_an_image_stays(tmp_path):
     said = reasons(within_session(images, DEFAULT))
     assert said["T1w"] == "the session's reference"
     assert "own contrast T1w" in said["acq-x_T1w"]
-    assert said["run-2_T2w"] == "another run or echo of sub-01_run-1_T2w.nii.gz, which is taken"
+    assert said["run-2_T2w"] == "another run or echo of sub-01_run-1_T2w.nii.gz, which comes first"
 
 
 def test_all_pairs_moves_everything_onto_one_reference(tmp_path):
@@ -131,22 +136,44 @@ def test_restrictions(tmp_path):
     assert "FLAIR, PDw, T1w, T2w" in none[0].reason
 
 
-def test_unusable_images_are_passed_over(tmp_path):
+def test_what_was_not_fetched_does_not_change_what_is_chosen(tmp_path):
     images = images_of(tmp_path, "run-1_T1w", "run-2_T1w", "run-1_T2w", "run-2_T2w", "FLAIR")
     bad = {"run-1_T1w", "run-1_T2w", "FLAIR"}
     images = [replace(each, problem="broken link") if stem(each) in bad else each for each in images]
     candidates = within_session(images, DEFAULT)
-    assert taken(candidates) == {"run-2_T2w": "run-2_T1w"}
-    assert reasons(candidates)["FLAIR"] == "broken link"
+    assert taken(candidates) == {}
+    assert reasons(candidates)["run-1_T2w"].endswith(
+        "but sub-01_run-1_T1w.nii.gz cannot be used (broken link)"
+        " and sub-01_run-1_T2w.nii.gz cannot be used (broken link)"
+    )
+    assert reasons(candidates)["run-2_T2w"].startswith("another run")
+    assert {stem(each.moving) for each in candidates if each.unusable} == {"run-1_T2w", "FLAIR"}
+    message = unusable_message("01", candidates)
+    assert message.count("broken link") == 3  # each image once, and run-1_T1w for two pairs
+    assert "sub-01/anat/sub-01_FLAIR.nii.gz: broken link" in message
+    assert unusable_message("01", within_session(images[1:2], DEFAULT)) == ""
 
 
-def test_without_a_usable_reference_the_next_contrast_is_not_taken_when_asked_for_by_name(tmp_path):
+@pytest.mark.parametrize("stems", [["T1w", "T2w", "FLAIR"], ["ses-1_T1w", "ses-2_T1w", "ses-2_T2w"]])
+@pytest.mark.parametrize("rule", ["longitudinal", "within-session"])
+def test_pairs_of_a_part_of_the_files_are_a_part_of_the_pairs(tmp_path, stems, rule):
+    images = images_of(tmp_path, *stems)
+    whole = taken(ALL_RULES[rule](images, DEFAULT))
+    for missing in images:
+        part = [replace(each, problem="broken link") if each == missing else each for each in images]
+        expected = {moving: fixed for moving, fixed in whole.items() if stem(missing) not in {moving, fixed}}
+        assert taken(ALL_RULES[rule](part, DEFAULT)) == expected
+
+
+def test_without_a_file_of_the_reference_no_other_contrast_steps_in(tmp_path):
     t1w, t2w, flair = images_of(tmp_path, "T1w", "T2w", "FLAIR")
     images = [replace(t1w, problem="broken link"), t2w, flair]
-    assert taken(within_session(images, DEFAULT)) == {"FLAIR": "T2w"}
-    asked = within_session(images, RuleOptions(fixed_suffix="T1w"))
-    assert taken(asked) == {}
-    assert asked[1].reason == "the reference sub-01_T1w.nii.gz cannot be used: broken link"
+    for options in (DEFAULT, RuleOptions(fixed_suffix="T1w")):
+        candidates = within_session(images, options)
+        assert taken(candidates) == {}
+        assert reasons(candidates)["FLAIR"] == (
+            "FLAIR onto the session's T1w, but sub-01_T1w.nii.gz cannot be used (broken link)"
+        )
 
 
 def days(**sessions):
@@ -173,14 +200,14 @@ def test_the_reason_tells_the_session_and_the_days(tmp_path):
     said = {stem(row.moving): row.reason for row in within_session(images, options)}
     assert said["ses-2_T2w"] == (
         "T2w onto the T1w of ses-1, the nearest session that has one (203 days earlier, by a test); "
-        "ses-2 has no usable T1w"
+        "ses-2 has no T1w"
     )
-    broken = [replace(each, problem="broken link") if stem(each) == "ses-1_T1w" else each for each in images]
-    (row,) = (row for row in within_session(broken, options) if row.taken)
+    without = images[1:]
+    (row,) = (row for row in within_session(without, options) if row.taken)
     assert row.reason.startswith(
         "T2w onto the T1w of ses-3, the only session that has one (207.2 days later, by a test)"
     )
-    (row,) = (row for row in within_session(broken, DEFAULT) if row.taken)
+    (row,) = (row for row in within_session(without, DEFAULT) if row.taken)
     assert "(by the order of the labels; no times are known of all sessions)" in row.reason
 
 
@@ -208,7 +235,7 @@ def test_longitudinal_goes_back_to_the_first_session(tmp_path):
     )
     candidates = longitudinal(images, DEFAULT)
     assert taken(candidates) == {"ses-2_acq-b_T1w": "ses-1_acq-b_T1w", "ses-10_T1w": "ses-1_acq-b_T1w"}
-    assert reasons(candidates) == {"ses-3_T2w": "ses-3 has no usable T1w to go onto that of ses-1"}
+    assert reasons(candidates) == {"ses-3_T2w": "ses-3 has no T1w to go onto that of ses-1"}
 
 
 def test_longitudinal_begins_with_the_first_in_time(tmp_path):
@@ -244,8 +271,49 @@ def test_longitudinal_takes_a_contrast_that_two_sessions_share(tmp_path):
 def test_longitudinal_without_a_usable_reference_says_so(tmp_path):
     images = [replace(each, problem="broken link") for each in images_of(tmp_path, "ses-1_T1w", "ses-2_T1w")]
     (row,) = longitudinal(images, DEFAULT)
-    assert row.reason.startswith("the first session has no reference: the reference sub-01_ses-1_T1w.nii.gz")
-    assert row.reason.endswith("cannot be used: broken link")
+    assert [stem(image) for image in row.unusable] == ["ses-1_T1w", "ses-2_T1w"]
+    assert "but sub-01_ses-1_T1w.nii.gz cannot be used (broken link)" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("stems", "expected"),
+    [
+        (
+            ["ses-1_acq-highres_T1w", "ses-1_acq-mprage_T1w", "ses-2_acq-mprage_T1w"],
+            {"ses-2_acq-mprage_T1w": "ses-1_acq-mprage_T1w"},
+        ),
+        (
+            ["ses-1_ce-gad_T1w", "ses-2_T1w", "ses-2_ce-gad_T1w"],
+            {"ses-2_ce-gad_T1w": "ses-1_ce-gad_T1w"},
+        ),
+        (["ses-1_T1w", "ses-2_ce-gad_T1w"], {}),
+        # the agent counts for more than the sequence
+        (
+            ["ses-1_acq-a_T1w", "ses-2_acq-a_ce-gad_T1w", "ses-2_acq-b_T1w"],
+            {"ses-2_acq-b_T1w": "ses-1_acq-a_T1w"},
+        ),
+        # of two kinds that as many sessions have the one without agent, then the first
+        (
+            ["ses-1_ce-gad_T1w", "ses-1_T1w", "ses-2_T1w", "ses-3_ce-gad_T1w"],
+            {"ses-2_T1w": "ses-1_T1w"},
+        ),
+        (
+            [
+                *("ses-1_acq-b_T1w", "ses-1_acq-a_T1w"),
+                *("ses-2_acq-a_T1w", "ses-3_acq-b_run-2_T1w", "ses-4_acq-b_T1w"),
+            ],
+            {
+                "ses-2_acq-a_T1w": "ses-1_acq-b_T1w",
+                "ses-3_acq-b_run-2_T1w": "ses-1_acq-b_T1w",
+                "ses-4_acq-b_T1w": "ses-1_acq-b_T1w",
+            },
+        ),
+    ],
+)
+def test_longitudinal_compares_like_with_like(tmp_path, stems, expected):
+    candidates = longitudinal(images_of(tmp_path, *stems), DEFAULT)
+    assert taken(candidates) == expected
+    assert all("not comparable" in row.reason for row in candidates if not row.taken)
 
 
 def test_longitudinal_needs_two_sessions(tmp_path):

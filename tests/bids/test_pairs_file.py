@@ -128,6 +128,15 @@ def test_paths_that_leave_their_data_set_are_refused(tmp_path, dataset, escape):
         read(tmp_path, dataset, (escape, T2W))
 
 
+@pytest.mark.parametrize("name", ["sub-02_FLAIR.nii.gz", "sub-01_acq-a-b_FLAIR.nii.gz"])
+def test_an_image_whose_name_cannot_be_trusted_is_not_taken(tmp_path, dataset, name):
+    path = f"sub-01/anat/{name}"
+    (dataset.root / path).touch()
+    wrong, _ = read(tmp_path, dataset, (T1W, path), (T1W, T2W))
+    assert [image.relative for image in wrong.unusable] == [path]
+    assert "name" in wrong.reason
+
+
 def test_dots_that_stay_inside_are_fine(tmp_path, dataset):
     (candidate,) = read(tmp_path, dataset, ("sub-02/../" + T1W, "./" + T2W))
     assert candidate.fixed is not None

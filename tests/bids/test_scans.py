@@ -49,12 +49,27 @@ def test_dates_before_1925_are_as_good_as_others(tmp_path):
     assert timeline.words("1", "2") == "2 days earlier, by acq_time of scans.tsv"
 
 
-def test_sessions_tsv_fills_in_what_scans_tsv_lacks(tmp_path):
-    write_scans(tmp_path, "1", ("anat/a.nii", "2020-01-01T00:00:00"))
-    write_sessions(tmp_path, ("ses-2", "2020-01-11T00:00:00", "7"), columns=("acq_time", "days_since_x"))
+def test_the_times_of_two_tables_are_never_mixed(tmp_path):
+    """Dates that are shifted in one table and not in the other would put the sessions a century apart."""
+    write_scans(tmp_path, "1", ("anat/a.nii", "1901-01-01T00:00:00"))
+    both = ("ses-1", "2020-01-01T00:00:00"), ("ses-2", "2020-01-11T00:00:00")
+    write_sessions(tmp_path, *both, columns=("acq_time",))
     timeline = read_timeline(tmp_path, "01", ["1", "2"])
     assert timeline.between("1", "2") == 10
-    assert timeline.source == "acq_time of scans.tsv and sessions.tsv"
+    assert timeline.source == "acq_time of sessions.tsv"
+    write_sessions(tmp_path, both[1], columns=("acq_time",))
+    assert read_timeline(tmp_path, "01", ["1", "2"]) == Timeline()
+    write_scans(tmp_path, "2", ("anat/a.nii", "1901-01-04T00:00:00"))
+    assert read_timeline(tmp_path, "01", ["1", "2"]).between("1", "2") == 3
+
+
+def test_a_number_of_days_that_is_no_clock_is_not_used(tmp_path):
+    rows = ("ses-1", "14", "3"), ("ses-2", "2", "40")
+    write_sessions(tmp_path, *rows, columns=("days_on_medication", "days_since_birth"))
+    timeline = read_timeline(tmp_path, "01", ["1", "2"])
+    assert (timeline.between("1", "2"), timeline.source) == (37, "days_since_birth of sessions.tsv")
+    write_sessions(tmp_path, *(row[:2] for row in rows), columns=("days_on_medication",))
+    assert read_timeline(tmp_path, "01", ["1", "2"]) == Timeline()
 
 
 @pytest.mark.parametrize(
@@ -62,7 +77,7 @@ def test_sessions_tsv_fills_in_what_scans_tsv_lacks(tmp_path):
     [
         ("acq_time", ("2001-02-03T04:05:06", "2001-02-13T04:05:06"), None, 10),
         ("days_since_first", ("0", "203"), None, 203),
-        ("Days_from_injury", ("-3", "4.5"), None, 7.5),
+        ("Days_since_injury", ("-3", "4.5"), None, 7.5),
         ("age", ("30", "32"), None, 730.5),
         ("age", ("30", "32"), "weeks", 14),
         ("age", ("10", "12"), "month", 60.875),

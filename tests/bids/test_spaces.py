@@ -49,6 +49,8 @@ def test_a_local_file_and_its_mask_become_absolute(tmp_path, monkeypatch):
         (["templateflow=a.nii.gz"], "a meaning of its own"),
         (["raw=a.nii.gz"], "a meaning of its own"),
         (["study=a.nii.gz", "study=b.nii.gz"], "two different templates"),
+        (["study=a.nii.gz", "Study=b.nii.gz"], "study and Study differ in case only"),
+        (["MNI152Lin", "mni152lin"], "differ in case only"),
         (["one=a.nii.gz", "two=a.nii.gz"], "the same file has two names"),
     ],
 )

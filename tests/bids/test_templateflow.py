@@ -12,7 +12,7 @@ import pytest
 
 from bids_nodereg.bids.spaces import output_spaces
 from bids_nodereg.bids.templateflow import find_templates, template_homes
-from bids_nodereg.errors import MissingInputError
+from bids_nodereg.errors import MissingInputError, UsageError
 from tests.shared_data import shared_data
 
 
@@ -138,16 +138,17 @@ def test_what_is_not_there_is_named_with_the_way_to_get_it(tmp_path, there, word
     assert str(tmp_path / "tpl-X" / missing) in told
     assert "from templateflow import api; api.get('X'" in told
     assert ("resolution=2" in told) == ("2_T1w" in missing)
+    assert "resolution=1" not in told  # nobody asked for it, and the template may have none
     assert ("cohort='3'" in told) == ("cohort" in word)
     assert "templateflow" not in sys.modules
 
 
 class FakeClient(types.ModuleType):
-    """TemplateFlow's client: fetches a file, or has no network."""
+    """TemplateFlow's client: makes empty files when it is imported, fills one, or has no network."""
 
-    def __init__(self, home, *, online=True):
+    def __init__(self, home, *names, online=True):
         super().__init__("templateflow")
-        self.home, self.online, self.asked = home, online, []
+        self.home, self.names, self.online, self.asked = home, names, online, []
 
     def get(self, name, **query):
         self.asked.append((name, query))
@@ -155,15 +156,25 @@ class FakeClient(types.ModuleType):
             msg = "no network here"
             raise ConnectionError(msg)
         desc = f"_desc-{query['desc']}" if query["desc"] else ""
-        fill(self.home, f"tpl-{name}_res-{query['resolution']:02d}{desc}_{query['suffix']}.nii.gz")
+        cohort = f"_cohort-{query['cohort']}" if "cohort" in query else ""
+        res = f"_res-{query['resolution']:02d}" if "resolution" in query else ""
+        text = f"tpl-{name}{cohort}{res}{desc}_{query['suffix']}.nii.gz"
+        if text in self.names:  # the real one has no answer, and no error, where there is no such file
+            fill(self.home, text, cohort=query.get("cohort"))
 
     @property
     def api(self):
+        """What ``from templateflow import api`` gives."""
+        for text in self.names:
+            cohort = text.partition("_cohort-")[2].partition("_")[0] or None
+            folder = self.home / text.split("_")[0] / (f"cohort-{cohort}" if cohort else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / text).touch()
         return self
 
 
 def test_the_client_is_asked_only_when_the_user_says_so(tmp_path, monkeypatch):
-    client = FakeClient(tmp_path)
+    client = FakeClient(tmp_path, "tpl-X_res-01_T1w.nii.gz", "tpl-X_res-01_desc-brain_mask.nii.gz")
     monkeypatch.setitem(sys.modules, "templateflow", client)
     with pytest.raises(MissingInputError, match="No server is asked"):
         find(tmp_path, "X")
@@ -175,8 +186,62 @@ def test_the_client_is_asked_only_when_the_user_says_so(tmp_path, monkeypatch):
     assert [query["suffix"] for _, query in client.asked] == ["T1w", "mask"]  # what is there is not asked for
 
 
+@pytest.mark.parametrize(
+    ("word", "names"),
+    [
+        ("X", ["tpl-X_T1w.nii.gz", "tpl-X_desc-brain_mask.nii.gz"]),
+        ("X:cohort-1", ["tpl-X_cohort-1_T1w.nii.gz", "tpl-X_cohort-1_label-brain_mask.nii.gz"]),
+        ("X:res-3", ["tpl-X_res-03_T1w.nii.gz", "tpl-X_res-03_desc-brain_mask.nii.gz"]),
+    ],
+)
+def test_names_without_a_resolution_are_fetched_too(tmp_path, monkeypatch, word, names):
+    """As those of MNI305, MNIColin27 and UNCInfant: only the client's empty files tell it."""
+    monkeypatch.setitem(sys.modules, "templateflow", FakeClient(tmp_path, *names))
+    template = find(tmp_path, word, fetch=True)
+    assert template.images[0].path.name == names[0]
+    assert (template.mask is None) == ("desc-brain_mask" not in names[1])
+    assert template.notes == ()
+
+
+def test_the_real_clients_names_of_a_template_without_resolution(tmp_path):
+    """In a process of its own and with no way out: what it would fetch is named as it is."""
+    code = (
+        "import socket\n"
+        "def closed(*_args, **_more): raise OSError('no way out')\n"
+        "socket.socket.connect = socket.getaddrinfo = closed\n"
+        "from bids_nodereg.bids.spaces import output_spaces\n"
+        "from bids_nodereg.bids.templateflow import find_templates\n"
+        "for word in ('MNI305', 'UNCInfant:cohort-1'):\n"
+        "    try: find_templates(output_spaces([word]), fetch=True)\n"
+        "    except Exception as error: print(error)\n"
+    )
+    environment = {"TEMPLATEFLOW_HOME": str(tmp_path), "HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert "could not fetch tpl-MNI305/tpl-MNI305_T1w.nii.gz (" in told
+    assert "could not fetch tpl-UNCInfant/cohort-1/tpl-UNCInfant_cohort-1_T1w.nii.gz (" in told
+
+
+def test_a_mask_that_is_only_a_placeholder_is_told_and_fetched(tmp_path, monkeypatch):
+    mask = "tpl-X_res-01_desc-brain_mask.nii.gz"
+    fill(tmp_path, "tpl-X_res-01_T1w.nii.gz", f"empty:{mask}")
+    [note] = find(tmp_path, "X").notes
+    assert f"{mask} is an empty placeholder" in note
+    assert "api.get('X', suffix='mask', desc='brain', resolution=1)" in note
+    monkeypatch.setitem(sys.modules, "templateflow", FakeClient(tmp_path, mask))
+    template = find(tmp_path, "X", fetch=True)
+    assert (template.mask.name, template.notes) == (mask, ())
+
+
+def test_one_file_under_two_names(tmp_path):
+    path = fill(tmp_path, "tpl-X_res-01_T1w.nii.gz") / "tpl-X" / "tpl-X_res-01_T1w.nii.gz"
+    with pytest.raises(UsageError, match="X and study are the same file"):
+        find(tmp_path, "X", f"study={path}")
+
+
 def test_a_client_without_network_is_one_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "templateflow", FakeClient(tmp_path, online=False))
+    client = FakeClient(tmp_path, "tpl-X_res-01_T1w.nii.gz", online=False)
+    monkeypatch.setitem(sys.modules, "templateflow", client)
     with pytest.raises(MissingInputError, match=r"could not fetch tpl-X/tpl-X_res-01_T1w.*no network here"):
         find(tmp_path, "X", fetch=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,12 +121,25 @@ def test_restrictions_hold_for_what_moves_and_the_reference_goes_anyway(tmp_path
 
 
 def test_a_session_without_the_wanted_reference_says_so(tmp_path):
-    found = rows(tmp_path, ["ses-1_T1w", "ses-2_T2w"], fixed_suffix="T1w")
-    assert taken(found)[-1].endswith("MNI_T1w")
-    if "ses-2_T2w > ses-1_T1w" not in taken(found):  # where sessions are not crossed
-        assert [row.reason for row in found if not row.taken] == [
-            "the session has no T1w to bring to the template"
-        ]
+    found = rows(tmp_path, ["ses-1_T1w", "ses-2_T2w"], fixed_suffix="T1w", within="session")
+    assert taken(found) == ["ses-1_T1w > MNI_T1w"]
+    assert [row.reason for row in found if not row.taken] == [
+        "the session has no T1w to bring to the template"
+    ]
+
+
+def test_what_was_not_fetched_changes_no_way_to_the_template(tmp_path):
+    images = make_images(tmp_path, *(f"sub-01_{name}.nii.gz" for name in ("T1w", "T2w", "FLAIR")))
+    flair, t1w, t2w = images[2], images[0], images[1]
+    options = RuleOptions(templates=(template(),))
+    without_t1w = to_template([replace(t1w, problem="broken link"), t2w, flair], options)
+    assert taken(without_t1w) == []
+    assert {row.moving.suffix for row in without_t1w if row.unusable} == {"T1w", "T2w", "FLAIR"}
+    without_t2w = to_template([t1w, replace(t2w, problem="broken link"), flair], options)
+    assert taken(without_t2w) == ["FLAIR > T1w", "T1w > MNI_T1w", "FLAIR > T1w > MNI_T1w"]
+    assert [image.suffix for row in without_t2w for image in row.unusable] == ["T2w"]
+    both = without_repeats([*within_session([t1w, flair], options), *without_t2w])
+    assert sum(row.moving.suffix == "T2w" for row in both) == 1
 
 
 def test_links_count_for_the_rule_that_asks_for_them(tmp_path):

@@ -61,10 +61,31 @@ def test_an_even_image_stays_even_and_the_same_image_gives_the_same_bits(biased)
     np.testing.assert_allclose(once[tissue > 0], even.data[tissue > 0], rtol=0.04)
 
 
-def test_where_there_is_too_little_to_fit_the_image_stays_as_it_is(biased):
+def test_where_there_is_too_little_to_fit_there_is_no_corrected_image(biased):
     volume, tissue = biased
     negative = Volume(-volume.data, volume.grid, volume.path, volume.dtype)
-    assert without_bias(negative, tissue > 0) is negative.data
+    assert without_bias(negative, tissue > 0) is None
+
+
+def test_four_thin_slices_keep_their_spline():
+    """Thinned out to 5 mm, four slices of 1 mm would be one, which no spline can be fitted to."""
+    grid = Grid((60, 60, 4), np.eye(4))
+    tissue = np.full(grid.shape, 700.0)
+    field = np.exp(np.linspace(-0.3, 0.3, 60))[:, None, None]
+    data = (tissue * field).astype(np.float32)
+    corrected = without_bias(Volume(data, grid, Path("x.nii"), data.dtype), tissue > 0)
+    assert spread(data) > 0.15
+    assert spread(corrected) < spread(data) / 4
+
+
+def test_no_array_is_larger_than_the_image(biased, monkeypatch):
+    monkeypatch.setattr("bids_nodereg.imaging.bias.ITERATIONS", (1,))
+    volume, tissue = biased
+    held = []
+    exp = np.exp
+    monkeypatch.setattr(np, "exp", lambda values: held.append(values.dtype) or exp(values))
+    without_bias(volume, tissue > 0)
+    assert held == [np.float32]
 
 
 def test_what_is_compared_is_corrected_and_what_was_read_is_kept(biased, corrected):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,17 @@ def test_the_neck_is_cut_off_below_the_vertex_wherever_up_is_stored(axis, sign):
     highest = grid.to_world(np.argwhere(np.ones(grid.shape, bool)))[:, 2].max()
     assert heights.max() == highest
     assert highest - heights.min() == pytest.approx(155, abs=4)
+
+
+def test_the_head_is_not_listed_voxel_by_voxel():
+    """Indices and heights in 64 bits would take 32 bytes for each voxel of the head."""
+    grid = grid_of((80, 80, 80), [[2, 0, 0], [0, 2, 0.1], [0, 0, 2]])
+    head = np.ones(grid.shape, bool)
+    tracemalloc.start()
+    top_of_head(head, grid)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 12 * head.size
 
 
 def test_growing_and_shrinking_by_a_distance():

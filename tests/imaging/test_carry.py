@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its own documentation uses
 
 from bids_nodereg.errors import DataError
+from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging import carry as carrying
 from bids_nodereg.imaging.carry import Target, carry
 from bids_nodereg.imaging.chain import Chain
@@ -152,12 +153,48 @@ def test_a_mask_is_cut_at_a_half_of_the_linear_share(folder, target, tmp_path):
 
 
 def test_shares_stay_shares(folder, scene, target, tmp_path):
-    write_image((scene.image - 300) / 400, scene.moving, tmp_path / "probseg.nii.gz")
+    share = ((scene.image - 300) / 400).clip(
+        -5e-4, 1 + 5e-4
+    )  # as resampling by splines and rounding leave it
+    write_image(share, scene.moving, tmp_path / "probseg.nii.gz")
     carry(tmp_path / "probseg.nii.gz", "share", target, tmp_path / "out.nii.gz")
     expected = by_simpleitk(folder, sitk.ReadImage(str(tmp_path / "probseg.nii.gz"))).clip(0, 1)
     ours = read(tmp_path / "out.nii.gz")
     assert (ours.min(), ours.max()) == (0.0, 1.0)
     assert np.abs(ours - expected)[inside(scene, target)].max() < 1e-3
+
+
+def test_percentages_are_no_shares(scene, target, tmp_path):
+    write_image(scene.image.clip(0, 1000) / 10, scene.moving, tmp_path / "probseg.nii.gz")
+    with pytest.raises(DataError, match=r"probseg.nii.gz: .* from 0 to 1, got \S+ to \d\d"):
+        carry(tmp_path / "probseg.nii.gz", "share", target, tmp_path / "out.nii.gz")
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+@pytest.mark.parametrize("kind", ["image", "share"])
+def test_what_is_no_number_counts_as_0_and_is_told(scene, target, tmp_path, kind):
+    values = np.full(scene.moving.shape, 0.5)
+    values.flat[:3] = np.nan, np.inf, 1e300
+    nib.save(nib.Nifti1Image(values, scene.moving.affine), tmp_path / "x.nii.gz")
+    assert nib.load(tmp_path / "x.nii.gz").get_data_dtype() == np.float64
+    notes = carry(tmp_path / "x.nii.gz", kind, target, tmp_path / "out.nii.gz")
+    assert "3 voxels" in notes[-1]
+    assert set(np.unique(read(tmp_path / "out.nii.gz")).round(6)) == {0, 0.5}
+
+
+@pytest.mark.parametrize("kind", ["image", "labels", "mask"])
+@pytest.mark.parametrize("interpolation", ["linear", "cubic", "nearest"])
+def test_a_few_slices_are_carried(tmp_path, kind, interpolation):
+    """A lone slice reaches half its thickness up and down."""
+    thin, grid = Grid((5, 6, 1), np.diag([2.0, 2, 6, 1])), Grid((5, 6, 5), np.diag([2.0, 2, 2, 1]))
+    write_image(np.ones(thin.shape), thin, tmp_path / "slice.nii.gz", dtype=np.uint8)
+    carry(
+        tmp_path / "slice.nii.gz",
+        kind,
+        Target(grid, lambda points: points, interpolation),
+        tmp_path / "o.nii",
+    )
+    assert read(tmp_path / "o.nii")[2, 2].tolist() == [1, 1, 0, 0, 0]
 
 
 @pytest.fixture
@@ -213,6 +250,24 @@ def test_a_series_that_breaks_off_is_no_result(series, target, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [series.name]
 
 
+def test_a_long_series_of_sound_volumes_is_not_too_large(series, monkeypatch):
+    voxels = int(np.prod(open_series(series).grid.shape))
+    monkeypatch.setattr("bids_nodereg.imaging.volume.MAX_VOXELS", voxels)
+    assert open_series(series).count == 3
+    monkeypatch.setattr("bids_nodereg.imaging.volume.MAX_VOXELS", voxels - 1)
+    with pytest.raises(DataError, match="voxels in a volume"):
+        open_series(series)
+
+
+def test_a_series_that_the_file_cannot_hold_is_refused(series, tmp_path):
+    image = nib.load(series)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header), tmp_path / "cut.nii")
+    content = (tmp_path / "cut.nii").read_bytes()
+    (tmp_path / "cut.nii").write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match="3 volumes of"):
+        open_series(tmp_path / "cut.nii")
+
+
 def test_fractions_are_no_labels(folder, target, tmp_path):
     with pytest.raises(DataError, match=r"image.nii.gz: a label map needs whole numbers"):
         carry(folder / "image.nii.gz", "labels", target, tmp_path / "out.nii.gz")
@@ -260,6 +315,14 @@ def test_points_of_a_csv_are_in_itks_coordinates(folder, tmp_path):
     np.testing.assert_allclose(lps * LPS, ras, atol=1e-6)
     theirs = sitk.ReadTransform(str(folder / "forward.h5")).TransformPoint((-10.0, 20.0, 30.0))
     np.testing.assert_allclose(lps, theirs, atol=1e-4)
+
+
+def test_empty_cells_stay_as_the_kind_of_table_has_them(folder, tmp_path):
+    (tmp_path / "p.csv").write_text("x,y,z,label,comment\n1,2,3,,a\n")
+    (tmp_path / "p.tsv").write_text("x\ty\tz\tlabel\tcomment\n1\t2\t3\tn/a\ta\n")
+    for ending, expected in (("csv", ",,a"), ("tsv", "\tn/a\ta")):
+        carry_points(tmp_path / f"p.{ending}", read_chain([folder / "turn.txt"]), tmp_path / f"q.{ending}")
+        assert (tmp_path / f"q.{ending}").read_text().splitlines()[1].endswith(f"00{expected}")
 
 
 def test_the_jacobian_of_a_chain_is_that_of_its_points(target, scene):

@@ -153,6 +153,38 @@ def test_edges_move_with_the_moving_image(tmp_path: Path) -> None:
     assert (amber(before) & amber(after)).sum() < 0.6 * amber(after).sum()
 
 
+def test_edges_of_the_scalp_are_not_drawn(tmp_path: Path) -> None:
+    """A bright shell 10 mm from the mask adds no line; one at 3 mm does."""
+    brain = ball(radius=14)
+    layout = layout_for(View(GRID.affine, WHOLE), brain)
+    fixed = 100.0 * brain
+
+    def amber(distance_mm: float) -> int:
+        scalp = ball(radius=14 + distance_mm + 5) & ~ball(radius=14 + distance_mm)
+        path = write_edges(tmp_path / "e.webp", fixed, fixed + 300.0 * scalp, brain, layout)
+        picture = pixels(path)
+        return int(((picture[..., 0] - picture[..., 2]) > 110).sum())
+
+    alone = amber(100)
+    assert alone > 500
+    assert amber(10) == pytest.approx(alone, rel=0.05)
+    assert amber(3) > 1.2 * alone
+
+
+def test_the_image_is_dimmed_outside_the_mask_of_a_map(tmp_path: Path) -> None:
+    brain, nothing = ball(radius=12), np.zeros(GRID.shape, bool)
+    layout = layout_for(View(GRID.affine, WHOLE), brain)
+    fixed = 100.0 + 400.0 * (ball(radius=24) & ~ball(radius=19))
+    anatomy = pixels(write_anatomy(tmp_path / "a.webp", fixed, brain, layout))
+    jacobian = pixels(
+        write_log_jacobian(tmp_path / "j.webp", fixed, np.ones(GRID.shape), nothing, brain, layout)
+    )
+
+    scalp = anatomy[: jacobian.shape[0]].min(-1) > 245
+    assert scalp.mean() > 0.05
+    assert np.median(jacobian[: anatomy.shape[0]][scalp]) == pytest.approx(0.35 * 255, abs=8)
+
+
 def test_folded_voxels_are_loud_and_only_there_when_something_folds(tmp_path: Path) -> None:
     fixed, determinant = 100.0 * MASK, np.ones(GRID.shape)
     layout = layout_for(view_of_mask(MASK, GRID.affine), MASK)
@@ -233,7 +265,7 @@ def test_every_figure_of_a_pair_is_written_small_and_not_blank(tmp_path: Path) -
     forward = np.zeros((*GRID.shape, 3), np.float32)
     forward[..., 0] = 2.0 * np.sin(np.arange(40) / 5)[:, None]
     trace = Trace([1.0, 0.5], {"similarity": [0.9, 0.4]}, [(0, "4 mm")])
-    pair = registered(forward_mm=forward, truth_mm=1.1 * forward)
+    pair = registered(forward_mm=forward, truth_mm=1.1 * forward, after_mask=MASK)
 
     paths = draw_pair(pair, FigureNames(tmp_path / "figures", "sub-01_space-T1w", "T2w"), trace)
 
@@ -244,6 +276,8 @@ def test_every_figure_of_a_pair_is_written_small_and_not_blank(tmp_path: Path) -
         "edgesbefore",
         "edgesafter",
         "checkerboard",
+        "fixedmask",
+        "movingmask",
         "logjacobian",
         "displacement",
         "grid",

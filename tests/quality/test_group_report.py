@@ -12,7 +12,7 @@ import pytest
 
 from bids_nodereg.quality.cohort import CohortRow
 from bids_nodereg.quality.figures.strip import MARGIN, MOST_DOTS, WIDTH, Column, strip
-from bids_nodereg.quality.group_report import render_group
+from bids_nodereg.quality.group_report import _overview, render_group
 from tests.quality.pages import EVIL, Page
 
 if TYPE_CHECKING:
@@ -145,5 +145,41 @@ def test_a_crowd_is_drawn_as_a_shape_with_its_outliers() -> None:
     assert row.usual[0] < row.median < row.usual[1]
 
 
+@pytest.mark.parametrize("middle", [1.0, 0.0, -30.0, 4e-7, 1e6])
+@pytest.mark.parametrize("spread", [0.0, 1e-9, 1e-5, 2e-3, 0.3])
+def test_ticks_tell_values_apart_however_much_they_agree(middle: float, spread: float) -> None:
+    values = middle + spread * (middle or 1.0) * np.linspace(-1, 1, 9)
+    drawn = strip([Column("", values, range(9))])
+
+    assert drawn is not None
+    words = [each for _, each in drawn.ticks]
+    assert len(words) >= 3
+    assert len({float(each) for each in words}) == len(words)
+    # equal distances on the drawing are equal distances in words
+    places, written = np.array([place for place, _ in drawn.ticks]), np.array(words, float)
+    slope = np.diff(written) / np.diff(places)
+    assert slope == pytest.approx(np.full(len(slope), slope.mean()), rel=0.05)
+    assert max(map(len, words)) <= 11
+
+
+def test_what_agrees_to_many_digits_lies_together() -> None:
+    drawn = strip([Column("", np.array([1 - 1e-6, 1.0, 1.0, 1 + 1e-6]), range(4))])
+
+    assert drawn is not None
+    assert [dot.x for dot in drawn.rows[0].dots] == pytest.approx([WIDTH / 2] * 4, abs=1)
+
+
 def test_a_measure_without_any_value_has_no_plot() -> None:
     assert strip([Column("", np.full(5, np.nan), range(5))]) is None
+
+
+def test_the_median_of_an_even_count_lies_between_the_two_in_the_middle() -> None:
+    values = (1.5, 1.1, 1.9, 1.2)
+    rows = [
+        replace(row, measures={"nmi_after": value})
+        for row, value in zip(cohort(5), (*values, None), strict=True)
+    ]
+
+    (kind,) = _overview(rows, [()] * 5)
+
+    assert float(kind.nmi) == 1.35

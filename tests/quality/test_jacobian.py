@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from bids_nodereg.imaging import resample
 from bids_nodereg.quality import jacobian
 from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_determinant, jacobian_measures
 from tests.quality.grids import SHAPE, awkward_grid, world_points
@@ -136,3 +137,7 @@ def test_spread_of_the_logarithm_plain_and_learn2reg() -> None:
 
 def test_an_empty_mask_has_no_measures() -> None:
     assert jacobian_measures(planar_fold(), np.eye(4), np.zeros(SHAPE, bool)) == {}
+
+
+def test_the_map_that_is_written_has_the_floor_that_is_measured_with() -> None:
+    assert jacobian.LOG_FLOOR == resample.LOG_FLOOR

@@ -59,11 +59,17 @@ def test_the_text_says_what_was_set() -> None:
         ({"bias_corrected": ("fixed images",)}, "The bias field of fixed images was estimated by N4 ["),
         ({"brain_masks": ("given", "deepbet")}, "came from masks that were given and deepbet ["),
         (
-            {"templates": ("MNI152NLin6Asym", "own"), "from_templateflow": True},
+            {"templates": ("MNI152NLin6Asym", "own"), "templateflow": ("MNI152NLin6Asym",)},
             "registered to T1w images and the templates with nodereg",
         ),
         ({"templates": ("own",)}, "The template was own."),
-        ({"templates": ("MNIColin27",), "composed": True}, "by the composition of both maps"),
+        (
+            {"templates": ("MNI152NLin6Asym", "own"), "templateflow": ("MNI152NLin6Asym",)},
+            "own, of which MNI152NLin6Asym came from TemplateFlow [",
+        ),
+        ({"templates": ("own",), "templateflow": ("own",)}, "The template was own, from TemplateFlow ["),
+        ({"templates": ("MNIPediatricAsym+2",)}, "The template was MNIPediatricAsym+2 [3]."),
+        ({"templates": ("MNIColin27",), "composed": ("PDw",)}, "by the composition of both maps"),
         ({"descriptor": "lmi"}, "by the mutual information of intensities within patches"),
         ({"descriptor": "contrastive+mind-ssc"}, "label maps and the same for every pair, together with the"),
     ],
@@ -95,7 +101,7 @@ def test_every_reference_is_cited_by_some_setting() -> None:
         bias_corrected=("all images",),
         brain_masks=tuple(BRAIN_MASKS),
         templates=tuple(TEMPLATES),
-        from_templateflow=True,
+        templateflow=tuple(TEMPLATES),
     )
     texts = [
         methods(replace(everything, descriptor=descriptor, solver=solver))
@@ -114,6 +120,19 @@ def test_every_reference_can_be_found() -> None:
         assert key == "nibabel" or re.search(rf"\b{key[-4:]}\b", entry), key
 
 
+def test_no_search_is_claimed_for_composed_maps() -> None:
+    both = replace(FACTS, templates=("own",), composed=("PDw",))
+    mixed = " ".join(methods(both).paragraphs)
+    alone = " ".join(methods(replace(both, fixed_contrasts=(), moving_contrasts=())).paragraphs)
+
+    assert "T2w and FLAIR images were registered" in mixed
+    assert "Each of these pairs was aligned by a rigid" in mixed
+    assert "PDw images were brought to the template through the reference image" in mixed
+    assert "PDw images were brought to the template with nodereg" in alone
+    for words in ("was aligned", "starting positions", "optimised", "registered to"):
+        assert words not in alone
+
+
 def test_a_template_alone_is_the_fixed_image() -> None:
     text = " ".join(methods(replace(FACTS, fixed_contrasts=(), templates=("own",))).paragraphs)
 
@@ -121,7 +140,7 @@ def test_a_template_alone_is_the_fixed_image() -> None:
 
 
 def test_markdown_ends_with_the_numbered_list() -> None:
-    lines = methods_markdown(FACTS).splitlines()
+    lines = methods_markdown([FACTS]).splitlines()
 
     assert lines[0] == "# Methods"
     assert lines[-1].startswith(f"{len(methods(FACTS).references)}. ")

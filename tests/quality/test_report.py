@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -92,6 +93,30 @@ def test_errors_are_on_the_page(tmp_path: Path) -> None:
         assert words in text
 
 
+def test_the_masks_are_shown_with_where_they_came_from(tmp_path: Path) -> None:
+    figures = with_figures(tmp_path)
+    for name in ("fixedmask", "movingmask"):
+        (tmp_path / "figures" / name).with_suffix(".webp").write_bytes(name.encode())
+    shown = {**figures, **{name: f"figures/{name}.webp" for name in ("fixedmask", "movingmask")}}
+    fixed, moving = (
+        replace(image("a.nii.gz", contrast), mask_origin=f"<made> by {contrast}")
+        for contrast in ("T1w", "T2w")
+    )
+    with_masks = render(tmp_path, pair_report(figures=shown, fixed=fixed, moving=moving))
+    section = with_masks.split('id="t2w-t1w-masks"')[1].split("<h3")[0]
+
+    Page(with_masks)
+    for words in (
+        "Fixed mask (T1w): &lt;made&gt; by T1w.",
+        'alt="Fixed image with the outline of its mask, in three planes"',
+        'alt="Registered moving image with the outline of its mask, in three planes"',
+        base64.b64encode(b"movingmask").decode(),
+    ):
+        assert words in section
+    assert re.search(r"Moving mask \(T2w\), [^:]*: &lt;made&gt; by T2w\.", section)
+    assert "-masks" not in render(tmp_path, pair_report(figures=figures))  # of an earlier version
+
+
 def test_a_missing_figure_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"gone\.webp"):
         render(tmp_path, pair_report(figures={"fixed": "gone.webp"}))
@@ -163,6 +188,32 @@ def test_the_methods_are_those_of_the_pairs_on_the_page(tmp_path):
     assert "PDw images were registered" in page
     assert page.count("The deformation is the flow") == 1
     assert "No pair was registered" in render(tmp_path)
+
+
+def test_pairs_onto_templates_share_the_text_of_the_others(tmp_path):
+    """What one run does with T1w, T2w, a template of TemplateFlow and a file: one text."""
+    link = replace(FACTS, moving_contrasts=("T2w",), lesion_masks=("fixed",))
+    theirs = {"templates": ("MNI152NLin6Asym",), "templateflow": ("MNI152NLin6Asym",), "fixed_contrasts": ()}
+    mine = {"templates": ("mine",), "fixed_contrasts": ()}
+    direct, composed = {"moving_contrasts": ("T1w",)}, {"moving_contrasts": (), "composed": ("T2w",)}
+    facts = [link, *(replace(FACTS, **onto, **way) for onto in (theirs, mine) for way in (direct, composed))]
+
+    page = render(tmp_path, *(pair_report(key=f"pair-{n}", facts=each) for n, each in enumerate(facts)))
+
+    assert page.count("images were registered to") == 1
+    assert "T1w and T2w images were registered to T1w images and the templates" in page
+    assert "mine, of which MNI152NLin6Asym came from TemplateFlow" in page
+    assert "T2w images were brought to the templates through the reference image" in page
+
+
+@pytest.mark.parametrize("value", ["high", [1.0], True, math.nan, math.inf, 10**400])
+def test_a_number_that_is_none_is_refused_in_reading(value):
+    whole = json.loads(json.dumps(to_json(pair_report())))
+
+    with pytest.raises((TypeError, ValueError), match="nmi_after is "):
+        from_json({**whole, "measures": {**whole["measures"], "nmi_after": value}})
+    with pytest.raises((TypeError, ValueError), match="dice is "):
+        from_json({**whole, "labels_after": [{**whole["labels_after"][0], "dice": value}]})
 
 
 def test_a_pair_survives_json(tmp_path):

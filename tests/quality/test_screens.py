@@ -58,7 +58,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wave = np.zeros((*GRID.shape, 3), np.float32)
     wave[..., 0] = 2.0 * np.sin(np.arange(GRID.shape[1]) / 5)[:, None]
     trace = Trace([1.0, 0.5, 0.3], {"similarity": [0.9, 0.4, 0.2]}, [(0, "level 1 of 1")])
-    pair = registered(forward_mm=wave, inverse_mm=-wave, truth_mm=1.1 * wave)
+    pair = registered(forward_mm=wave, inverse_mm=-wave, truth_mm=1.1 * wave, after_mask=ball(radius=15))
     drawn = draw_pair(pair, FigureNames(folder / "figures", "sub-01", "T2w"), trace)
     figures = {name: path.relative_to(folder).as_posix() for name, path in drawn.items()}
     long = pair_report(figures=figures, title="T2w (ses-averylongsessionlabelwithoutabreak) onto T1w")
@@ -73,7 +73,7 @@ def test_every_part_of_a_report_is_seen_and_nothing_is_wider_than_the_window(
 
     # what is seen of the stacked pictures as each choice is made; the lowest one is covered by the others
     first, second = ["after+fixed", "after+before", "after"], ["after", "after+before", "after+checkerboard"]
-    assert look.said.split() == [*first, *second]
+    assert look.said.split() == [*first, *second, "fixedmask", "fixedmask+movingmask"]
     assert look.width == look.scroll == width
     assert len(look.boxes) >= 20
     for box in look.boxes:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from bids_nodereg.quality.dictionary import DICTIONARY
-from bids_nodereg.quality.plausible import PairKind, limits_for
+from bids_nodereg.quality.plausible import PairKind, limits_for, with_doubts
 from bids_nodereg.quality.verdict import LIMITS, Verdict, verdict, with_parts
 
 SESSION = PairKind("one session", "T1w", "T2w")
@@ -146,3 +146,20 @@ def test_a_composed_map_is_no_better_than_its_parts(own, parts, status, named) -
     assert found.status == status
     assert found.reasons[0] == "own reason"
     assert [reason.split()[4].strip(",") for reason in found.reasons[1:]] == named
+
+
+@pytest.mark.parametrize(
+    ("relation", "turned", "expected"),
+    [
+        ("one session", None, "check"),
+        ("one person", None, "check"),
+        ("one person", 2.0, "pass"),
+        ("two people", None, "pass"),
+    ],
+)
+def test_without_any_ratio_images_of_one_person_do_not_pass(relation, turned, expected):
+    measures = {"mirrored_distance_ratio": None, "turned_distance_ratio": turned}
+    found = with_doubts(Verdict("pass", ()), PairKind(relation, "T1w", "T2w"), measures)
+    assert found.status == expected
+    assert len(found.reasons) == (expected == "check")
+    assert with_doubts(Verdict("fail", ("Bad.",)), PairKind(relation, "T1w", "T2w"), {}).status == "fail"

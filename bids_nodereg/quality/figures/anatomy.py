@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
@@ -24,6 +24,8 @@ EDGE_COLOUR = (255, 176, 0)
 EDGE_SCALE_MM = 1.2
 EDGE_STRONG_PERCENT = 88
 EDGE_WEAK_PART = 0.5
+EDGE_BEYOND_MM = 4.0
+"""How far from the mask, within a slice, edges are drawn: those of scalp and neck would drown the brain's."""
 SQUARE_MM = 18.0
 
 
@@ -66,7 +68,8 @@ def write_edges(path: Path, fixed: Volume, moving: Volume, mask: NDArray[np.bool
     fixed, moving
         ``(i, j, k)`` on one grid; give the moving one as it is before or after.
     mask
-        ``(i, j, k)``, where windows and the strength of edges are taken from.
+        ``(i, j, k)``, where windows and the strength of edges are taken from; edges are drawn in it and
+        up to 4 mm from it.
     layout
         Slices.
     """
@@ -76,12 +79,11 @@ def write_edges(path: Path, fixed: Volume, moving: Volume, mask: NDArray[np.bool
 
     def paint(plane: Plane, index: int) -> Rgb:
         size = layout.tile(plane)
-        picture = grey(_enlarge(np.asarray(view.picture(fixed, plane, index), np.float32), size), window)
-        sharp = _enlarge(np.asarray(view.picture(moving, plane, index), np.float32), size)
+        picture = grey(enlarge(np.asarray(view.picture(fixed, plane, index), np.float32), size), window)
+        sharp = enlarge(np.asarray(view.picture(moving, plane, index), np.float32), size)
         edges = edge_lines(sharp, EDGE_SCALE_MM * layout.pixels_per_mm, strong / layout.pixels_per_mm)
-        cover = np.minimum(ndimage.gaussian_filter(edges.astype(np.float32), 0.55) * 2.2, 1)[..., None]
-        blend = picture * (1 - cover) + np.array(EDGE_COLOUR, np.float32) * cover
-        return np.asarray(blend, np.uint8)
+        inside = enlarge(np.asarray(view.picture(mask, plane, index), np.float32), size, order=1) > 0.5
+        return lines_over(picture, edges & near(inside, EDGE_BEYOND_MM * layout.pixels_per_mm), EDGE_COLOUR)
 
     return write_mosaic(path, layout, paint)
 
@@ -108,7 +110,7 @@ def write_checkerboard(
     def paint(plane: Plane, index: int) -> Rgb:
         size = layout.tile(plane)
         first, second = (
-            grey(_enlarge(np.asarray(view.picture(volume, plane, index), np.float32), size), window)
+            grey(enlarge(np.asarray(view.picture(volume, plane, index), np.float32), size), window)
             for volume, window in zip((fixed, moving), windows, strict=True)
         )
         side = max(1, round(SQUARE_MM * layout.pixels_per_mm))
@@ -161,9 +163,24 @@ def edge_lines(picture: NDArray[np.float32], scale: float, strong: float) -> NDA
     return np.asarray(np.isin(groups, keep[keep > 0]))
 
 
-def _enlarge(picture: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Resample a picture to a width and height in pixels by cubic splines, pixel edges kept."""
+def near(inside: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
+    """Pixels ``(row, column)`` that are inside or at most so far from it; all where nothing is inside."""
+    if not inside.any():
+        return np.ones_like(inside)
+    return np.asarray(ndimage.distance_transform_edt(~inside) <= pixels)
+
+
+def lines_over(picture: Rgb, lines: NDArray[np.bool_], colour: tuple[int, int, int]) -> Rgb:
+    """Draw lines ``(row, column)`` in a colour over a picture ``(row, column, 3)``, borders softened."""
+    cover = np.minimum(ndimage.gaussian_filter(lines.astype(np.float32), 0.55) * 2.2, 1)[..., None]
+    return np.asarray(picture * (1 - cover) + np.array(colour, np.float32) * cover, np.uint8)
+
+
+def enlarge(
+    picture: NDArray[np.float32], size: tuple[int, int], order: Literal[1, 3] = 3
+) -> NDArray[np.float32]:
+    """Resample a picture to a width and height in pixels by splines, pixel edges kept."""
     width, height = size
     rows, columns = picture.shape
     zoom = (height / rows, width / columns)
-    return ndimage.zoom(picture, zoom, order=3, mode="nearest", grid_mode=True)
+    return ndimage.zoom(picture, zoom, order=order, mode="nearest", grid_mode=True)

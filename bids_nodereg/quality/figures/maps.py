@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FOLD_COLOUR = (57, 255, 20)
 OPACITY = 0.62
+DIMMED = 0.35
+"""Brightness outside the mask: what has no colour must not be what one sees first, as bright scalp is."""
 NICE = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
 
 
@@ -118,6 +120,7 @@ def _overlay(
         inside = np.asarray(view.picture(mask, plane, index), bool)
         where = np.clip(position(np.asarray(view.picture(volume, plane, index), np.float32)), 0, 1)
         colour = colours[np.rint(where * (len(colours) - 1)).astype(int)]
+        picture[~inside] *= DIMMED
         picture[inside] = (1 - OPACITY) * picture[inside] + OPACITY * colour[inside]
         if folded is not None:
             picture[np.asarray(view.picture(folded, plane, index), bool) & inside] = FOLD_COLOUR

@@ -16,6 +16,7 @@ from bids_nodereg.quality.figures.anatomy import write_anatomy, write_checkerboa
 from bids_nodereg.quality.figures.charts import Trace, write_convergence, write_jacobian_histogram
 from bids_nodereg.quality.figures.grid import write_grid
 from bids_nodereg.quality.figures.maps import write_distance, write_log_jacobian
+from bids_nodereg.quality.figures.masks import write_mask
 from bids_nodereg.quality.figures.mosaic import layout_for
 from bids_nodereg.quality.figures.slices import Convention, view_of_mask
 from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_determinant
@@ -65,9 +66,10 @@ def draw_pair(
     Returns
     -------
     dict
-        Path by figure: ``fixed``, ``before``, ``after``, ``edgesbefore``, ``edgesafter``, ``logjacobian``,
-        ``checkerboard``, ``histogram``, ``displacement``, ``grid``, and where there is data ``inverse`` (what
-        forward and inverse map leave), ``error`` (to the truth) and ``convergence``.
+        Path by figure: ``fixed``, ``before``, ``after``, ``edgesbefore``, ``edgesafter``, ``fixedmask``,
+        ``logjacobian``, ``checkerboard``, ``histogram``, ``displacement``, ``grid``, and where there is data
+        ``movingmask``, ``inverse`` (what forward and inverse map leave), ``error`` (to the truth) and
+        ``convergence``.
     """
     view = view_of_mask(pair.mask, pair.affine, convention=convention)
     layout = layout_for(view, pair.mask)
@@ -80,11 +82,22 @@ def draw_pair(
     paths["checkerboard"] = write_checkerboard(
         names.path("checkerboard", "webp"), pair.fixed, pair.after, pair.mask, layout
     )
+    paths.update(_draw_masks(pair, names, layout))
     paths.update(_draw_deformation(pair, names, layout))
     paths.update(_draw_errors(pair, names, layout))
     if trace is not None and len(trace.total) > 1:
         paths["convergence"] = write_convergence(names.path("convergence", "svg"), trace)
     return paths
+
+
+def _draw_masks(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:
+    """Write each image with the outline of its own mask, the moving one as the whole map carries it."""
+    masks = {"fixedmask": (pair.fixed, pair.mask), "movingmask": (pair.after, pair.after_mask)}
+    return {
+        name: write_mask(names.path(name, "webp"), volume, mask, pair.mask, layout)
+        for name, (volume, mask) in masks.items()
+        if mask is not None
+    }
 
 
 def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:

@@ -23,6 +23,9 @@ LABEL_HEIGHT = 16.0
 MOST_DOTS = 120
 """Of a kind with more pairs the shape of the distribution is drawn, and its outliers."""
 BINS = 60
+LEAST_RANGE = 1e-3
+"""The axis shows at least this part of the values' size: what differs by less is as good as equal."""
+MOST_DIGITS = 15
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,10 @@ class _Axis:
         low, high = np.percentile(values, [2, 98])
         room = float(high - low) or float(np.ptp(values))
         first, last = max(float(values.min()), low - room), min(float(values.max()), high + room)
-        if first == last:
-            room = 0.1 * abs(float(first)) or 1.0
-            first, last = first - room, last + room
+        least = LEAST_RANGE * max(abs(first), abs(last))
+        if last - first <= least:
+            middle, half = (first + last) / 2, least / 2 or 1.0
+            first, last = middle - half, middle + half
         return _Axis(float(first), float(last))
 
     def place(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -124,9 +128,21 @@ class _Axis:
         return np.asarray(MARGIN + part * (WIDTH - 2 * MARGIN))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
-        values = MaxNLocator(5).tick_values(self.low, self.high)
-        inside = [value for value in values if self.low <= value <= self.high]
-        return tuple((round(float(self.place(np.array(value))), 1), f"{value:.4g}") for value in inside)
+        values = np.asarray(MaxNLocator(5).tick_values(self.low, self.high), np.float64)
+        inside = values[(self.low <= values) & (values <= self.high)]
+        words = _told_apart(inside, float(values[1] - values[0]))
+        return tuple(zip((round(float(x), 1) for x in self.place(inside)), words, strict=True))
+
+
+def _told_apart(values: NDArray[np.float64], step: float) -> list[str]:
+    """Write ticks with four digits, or as many more as tell them apart."""
+    # Beside a step, the rounding error of a tick at zero is nothing, but would be written.
+    values = np.where(np.abs(values) < 1e-6 * step, 0.0, values)
+    for digits in range(4, MOST_DIGITS):
+        words = [f"{value:.{digits}g}" for value in values]
+        if np.abs(np.array(words, float) - values).max(initial=0) < 0.01 * step:
+            return words
+    return [f"{value:.{MOST_DIGITS}g}" for value in values]
 
 
 def _row(column: Column, axis: _Axis, top: float) -> StripRow:
