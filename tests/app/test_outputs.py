@@ -110,9 +110,11 @@ def test_the_sidecars_of_the_transforms(done):
     assert (forward["FromSpace"], forward["ToSpace"]) == ("T2w", "T1w")
     assert forward["NoderegVersion"] == __version__
     assert forward["Type"] == "affine and displacement field"
+    maps = [f"bids:truth:sub-01/anat/sub-01_space-{c}_desc-tissue_dseg.nii.gz" for c in ("T1w", "T2w")]
     assert forward["InputSHA256"].keys() == {
         *(RAW_T1W, RAW_T2W, "fixed mask", "truth"),
-        *(f"bids:truth:sub-01/anat/sub-01_space-{c}_desc-tissue_dseg.nii.gz" for c in ("T1w", "T2w")),
+        *maps,
+        *(f"names of {each}" for each in maps),
     }
     assert forward["FixedMask"] == "given: sub-01_desc-brain_mask.nii.gz"
     assert "background" in forward["MovingMask"]
