@@ -23,7 +23,7 @@ BAD = {
     "4d": ("T1w", "holds 2 volumes"),
     "cut": ("T2w", "damaged or cut short"),
     "flipped": ("T2w", "damaged or cut short"),
-    "slab": ("T2w", "at least 4 voxels along each of three axes"),
+    "slab": ("T2w", "at least 4 along each of three axes"),
     "empty": ("T2w", "not a readable NIfTI image"),
 }
 SHAPE = (31, 35, 29)
