@@ -311,6 +311,12 @@ def test_reports_only_writes_the_page_again(finished):
     assert {name for name in after if after[name] != before.get(name)} == {"sub-01.html"}
 
 
+def test_the_methods_text_stays_that_of_what_was_done(finished):
+    text = (finished.out / "logs" / "CITATION.md").read_text()
+    assert finished.again("--reports-only", "--transform", "rigid") == 0
+    assert (finished.out / "logs" / "CITATION.md").read_text() == text
+
+
 def test_boilerplate_only_registers_nothing(study, tmp_path):
     out = tmp_path / "out"
     assert study.run(out, "--participant-label", "01", "--boilerplate-only") == 0

@@ -117,6 +117,3 @@ def test_a_run_tells_what_it_did(done):
     text = (done.out / "logs" / "CITATION.md").read_text()
     assert "masks that were given" in text
     assert "N4" not in text  # no image needed it
-    before = text.splitlines()
-    assert done.again("--reports-only", "--preset", "fast") == 0
-    assert (done.out / "logs" / "CITATION.md").read_text().splitlines() == before
