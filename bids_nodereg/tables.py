@@ -55,6 +55,34 @@ def read_table(path: Path, required: Collection[str] = (), *, delimiter: str = "
     return as_rows(path, columns, lines)
 
 
+def read_tasks(
+    path: Path, required: Collection[str], columns: Collection[str], each: str
+) -> list[tuple[int, Row]]:
+    """Read a tab-separated table that says what to do: as :func:`read_table`, and nothing unknown in it.
+
+    Parameters
+    ----------
+    path, required
+        As in :func:`read_table`.
+    columns
+        All columns that mean something.
+    each
+        What a row is, for the message, such as ``file``.
+
+    Raises
+    ------
+    MissingInputError, DataError
+        As :func:`read_table`; also if there is another column, or no row.
+    """
+    rows = read_table(path, required)
+    unknown = sorted({name for _, row in rows for name in row} - set(columns))
+    if unknown or not rows:
+        what = f"unknown columns {', '.join(unknown)}" if unknown else "no rows"
+        msg = f"{path}: the table has {what}; expected one {each} a row, with {', '.join(columns)}."
+        raise DataError(msg)
+    return rows
+
+
 def read_cells(
     path: Path, *, delimiter: str = "\t", what: str = "table", problem: type[NodeRegError] = DataError
 ) -> tuple[list[str], Lines]:

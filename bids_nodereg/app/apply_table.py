@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.apply_files import GROUPS, Request, apply_request, with_sidecars
-from bids_nodereg.errors import DataError, NodeRegError, UsageError
+from bids_nodereg.errors import NodeRegError, UsageError
 from bids_nodereg.imaging.chain_files import transform_file
-from bids_nodereg.tables import read_table
+from bids_nodereg.tables import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,13 +53,7 @@ def apply_table(path: Path, *, interpolation: Interpolation | None = None, threa
         If the table cannot be read, two rows have one result or one sidecar of it, or a result would
         replace what another row reads.
     """
-    rows = read_table(path, REQUIRED)
-    unknown = sorted({name for _, row in rows for name in row} - {*REQUIRED, *OPTIONAL})
-    if unknown or not rows:
-        what = f"unknown columns {', '.join(unknown)}" if unknown else "no rows"
-        columns = ", ".join((*REQUIRED, *OPTIONAL))
-        msg = f"{path}: the table has {what}; expected one file a row, with {columns}."
-        raise DataError(msg)
+    rows = read_tasks(path, REQUIRED, (*REQUIRED, *OPTIONAL), "file")
     _check_results(path, rows)
     word = interpolation or INTERPOLATIONS[0]
     failures = [_failed(path, number, row, word, threads) for number, row in rows]

@@ -13,7 +13,7 @@ from bids_nodereg.errors import DataError, NodeRegError, UsageError
 from bids_nodereg.imaging.chain_files import TransformFile, read_chain, transform_file
 from bids_nodereg.imaging.points import pair_points, read_points
 from bids_nodereg.imaging.volume import read_image, read_labels, read_mask
-from bids_nodereg.tables import read_table
+from bids_nodereg.tables import read_table, read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,12 +125,7 @@ def evaluate_table(path: Path, outputs: Outputs, *, threads: int = 1) -> int:
     NodeRegError
         If the table cannot be read or the results cannot be written.
     """
-    rows = read_table(path, ("fixed", "transform"))
-    unknown = sorted({name for _, row in rows for name in row} - set(COLUMNS))
-    if unknown or not rows:
-        what = f"unknown columns {', '.join(unknown)}" if unknown else "no rows"
-        msg = f"{path}: the table has {what}; expected one row an evaluation, with {', '.join(COLUMNS)}."
-        raise DataError(msg)
+    rows = read_tasks(path, ("fixed", "transform"), COLUMNS, "evaluation")
     named = (
         path.parent / cell.strip() for _, row in rows for text in row.values() for cell in text.split(";")
     )
