@@ -14,6 +14,7 @@ from bids_nodereg.app.find_brain import FOUND, find_brain
 from bids_nodereg.app.inputs import GIVEN, Inputs, looks_skull_stripped
 from bids_nodereg.app.provenance import sha256
 from bids_nodereg.bids.brain_masks import brain_mask_path, brain_mask_sidecar
+from bids_nodereg.bids.names import beside
 from bids_nodereg.config import Settings
 from bids_nodereg.errors import DataError
 from bids_nodereg.files import remove, write_json
@@ -183,16 +184,12 @@ def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
 def _write_mask(image: Image, prepared: Prepared, path: Path) -> None:
     write_image(prepared.mask, prepared.volume.grid, path, dtype="uint8")
     told = {**brain_mask_sidecar(image, prepared.mask_origin), DIGEST: sha256(path)}
-    write_json(_sidecar_of(path), told)
+    write_json(beside(path, ".json"), told)
 
 
 def _remove_mask(path: Path) -> None:
-    for each in (path, _sidecar_of(path)):
+    for each in (path, beside(path, ".json")):
         remove(each)
-
-
-def _sidecar_of(path: Path) -> Path:
-    return path.with_name(path.name.removesuffix(".nii.gz") + ".json")
 
 
 def _is_given(path: Path, pair: Pair) -> bool:
@@ -206,7 +203,7 @@ def _is_free(path: Path) -> bool:
     if not path.is_file():
         return True
     try:
-        known = json.loads(_sidecar_of(path).read_text(encoding="utf-8"))[DIGEST]
+        known = json.loads(beside(path, ".json").read_text(encoding="utf-8"))[DIGEST]
     except (OSError, ValueError, KeyError, TypeError):
         known = ""
     is_ours = bool(known == sha256(path))

@@ -29,6 +29,7 @@ from bids_nodereg.bids.names import (
     DESCRIPTION,
     IMAGE_EXTENSIONS,
     FileName,
+    beside,
     build_name,
     clean_label,
     natural_key,
@@ -160,7 +161,7 @@ def _belongs(path: Path, name: FileName, image: Image) -> bool:
 
 def _raw_reference(path: Path, image: Image) -> str | None:
     """Raw image that a file's sidecar gives as its grid, when it gives one that is in the data set."""
-    sidecar = path.with_name(path.name.partition(".")[0] + ".json")
+    sidecar = beside(path, ".json")
     try:
         value = json.loads(sidecar.read_text(encoding="utf-8-sig"))["SpatialReference"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -207,5 +208,5 @@ def _lookup_table(root: Path, path: Path, name: FileName) -> Path | None:
     sizes = range(len(name.entities), -1, -1)
     chosen = (entities for size in sizes for entities in combinations(name.entities, size))
     inherited = (root / build_name(entities, "dseg", ".tsv") for entities in chosen)
-    beside = path.with_name(path.name.partition(".")[0] + ".tsv")
-    return next((table for table in chain([beside], inherited) if table.is_file()), None)
+    own = beside(path, ".tsv")
+    return next((table for table in chain([own], inherited) if table.is_file()), None)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from bids_nodereg.bids.derivative_inputs import Derivative, files_of
-from bids_nodereg.bids.names import clean_label
+from bids_nodereg.bids.names import beside, clean_label
 from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Extra:
     @property
     def sidecar(self) -> Path:
         """Where its sidecar is, if it has one."""
-        return self.path.with_name(self.path.name.partition(".")[0] + ".json")
+        return beside(self.path, ".json")
 
     @property
     def kind(self) -> Kind:

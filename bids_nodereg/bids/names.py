@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 DESCRIPTION = "dataset_description.json"
 """File at the root of every data set."""
@@ -134,6 +135,11 @@ def clean_label(text: str) -> str:
     'aparca2009s'
     """
     return re.sub(r"[^A-Za-z0-9+]", "", text)
+
+
+def beside(path: Path, extension: str) -> Path:
+    """Give the file of the same stem with another extension, such as the sidecar ``.json`` of an image."""
+    return path.with_name(path.name.partition(".")[0] + extension)
 
 
 def strip_prefix(label: str, key: str) -> str:

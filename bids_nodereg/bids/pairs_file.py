@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from bids_nodereg.bids.image import RAW, Image, LabelMap, SideFile, file_problem, image_from_name
-from bids_nodereg.bids.names import clean_label, parse_name
+from bids_nodereg.bids.names import beside, clean_label, parse_name
 from bids_nodereg.bids.pairs import Candidate, Pair
 from bids_nodereg.errors import MissingInputError, UsageError
 from bids_nodereg.tables import as_rows, read_cells
@@ -121,7 +121,7 @@ def _mask(_dataset: str, _relative: str, path: Path) -> Path:
 def _label_maps(dataset: str, relative: str, path: Path) -> tuple[LabelMap]:
     name = parse_name(path.name)
     desc = clean_label((name.get("desc") or name.get("seg") or "") if name else "") or "dseg"
-    table = path.with_name(path.name.partition(".")[0] + ".tsv")
+    table = beside(path, ".tsv")
     return (LabelMap(path, desc, f"bids:{dataset}:{relative}", table if table.is_file() else None),)
 
 
