@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bids_nodereg.registration.warp import identity
+from bids_nodereg.registration.lattice import identity
 
 if TYPE_CHECKING:
     from torch import Tensor

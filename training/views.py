@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.smoothing import gaussian
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 
 if TYPE_CHECKING:
     from torch import Tensor

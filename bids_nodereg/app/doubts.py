@@ -27,8 +27,9 @@ from bids_nodereg.imaging.prepare import onto_grid, working_grid
 from bids_nodereg.registration.affine import DESCRIPTOR, align, transform
 from bids_nodereg.registration.descriptors import describe, masked_distance
 from bids_nodereg.registration.image_pair import ImagePair
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.settings import AffineSettings
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

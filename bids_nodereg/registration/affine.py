@@ -24,10 +24,11 @@ import torch
 
 from bids_nodereg.registration.descriptors import describe, masked_distance
 from bids_nodereg.registration.kernels import descriptor_distance
+from bids_nodereg.registration.lattice import identity, lattice_ratio
 from bids_nodereg.registration.optimise import Step
 from bids_nodereg.registration.settings import DescriptorSettings
 from bids_nodereg.registration.similarity import Weight
-from bids_nodereg.registration.warp import identity, lattice_ratio, sample
+from bids_nodereg.registration.warp import sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,17 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bids_nodereg.registration import kernels
+from bids_nodereg.registration.lattice import identity, lattice_ratio
 from bids_nodereg.registration.ode import integrate
 from bids_nodereg.registration.settings import SolverSettings
 from bids_nodereg.registration.smoothing import gaussian
-from bids_nodereg.registration.warp import (
-    balanced_inverse,
-    corner_determinants,
-    fixed_point_inverse,
-    identity,
-    lattice_ratio,
-    tetrahedron_determinants,
-)
+from bids_nodereg.registration.warp import balanced_inverse, fixed_point_inverse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,16 +100,7 @@ def flow_on(
 
 def folded_cells(displacement: Tensor) -> Tensor:
     """Cells ``1 1 i-1 j-1 k-1`` in which one of the ten determinants is not positive."""
-    rows = []
-    # Slabs bound the memory: the determinants of a whole 1 mm brain would be ten volumes at once.
-    for start in range(0, displacement.shape[2] - 1, 16):
-        slab = displacement[:, :, start : start + 17]
-        least = torch.minimum(
-            corner_determinants(slab).amin(1, keepdim=True),
-            tetrahedron_determinants(slab).amin(1, keepdim=True),
-        )
-        rows.append(~(least > 0))  # so that a number that is none counts as folded
-    return torch.cat(rows, 2)
+    return kernels.folded_cells(displacement)
 
 
 def _smooth_around(velocity: Tensor, folds: Tensor, widen: int) -> tuple[Tensor, float]:

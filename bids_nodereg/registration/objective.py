@@ -9,9 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from torch import relu
-
-from bids_nodereg.registration.warp import corner_determinants
+from bids_nodereg.registration import kernels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +67,7 @@ def folding_barrier(displacement: Tensor, epsilon: float) -> Tensor:
 
     Zero while every determinant is above ``epsilon``; the barrier acts before a fold is there.
     """
-    return relu(epsilon - corner_determinants(displacement)).square().mean()
+    return kernels.folding_barrier(displacement, epsilon)
 
 
 def squared_gradient(field: Tensor, stiffness: Tensor | None = None) -> Tensor:

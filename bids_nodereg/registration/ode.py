@@ -15,39 +15,21 @@ flow, discretised: they differ by the order of the scheme.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from bids_nodereg.registration.warp import compose, identity, sample
+from bids_nodereg.registration import kernels
+from bids_nodereg.registration.lattice import identity
+from bids_nodereg.registration.tableaus import TABLEAUS, advance
+from bids_nodereg.registration.warp import compose, sample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from bids_nodereg.registration.settings import SolverSettings
-
-
-@dataclass(frozen=True)
-class Tableau:
-    """An explicit Runge-Kutta scheme: stage ``n`` starts from ``sum_m a[n][m] k_m``; the step is ``b . k``.
-
-    A field constant in time needs no nodes ``c``.
-    """
-
-    order: int
-    a: tuple[tuple[float, ...], ...]
-    b: tuple[float, ...]
-
-
-TABLEAUS: Mapping[str, Tableau] = {
-    "euler": Tableau(1, ((),), (1.0,)),
-    "heun": Tableau(2, ((), (1.0,)), (1 / 2, 1 / 2)),
-    "rk4": Tableau(4, ((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
-}
+    from bids_nodereg.registration.tableaus import Tableau
 
 
 def flow(velocity: Tensor, solver: SolverSettings, start: float = 0.0, end: float = 1.0) -> Tensor:
@@ -124,21 +106,13 @@ def _unit_time(velocity: Tensor, position: Tensor, solver: SolverSettings, steps
         arguments = (velocity, position, tableau, steps)
         end: Tensor = _AdjointFlow.apply(*arguments)  # type: ignore[no-untyped-call]  # torch leaves it so
         return end
-    for _ in range(steps):
-        if solver.gradient == "checkpoint":
-            position = checkpoint(step, velocity, position, 1 / steps, tableau, use_reentrant=False)
-        else:
-            position = step(velocity, position, 1 / steps, tableau)
-    return position
-
-
-def step(velocity: Tensor, position: Tensor, h: float, tableau: Tableau) -> Tensor:
-    """One Runge-Kutta step of size ``h`` from ``position``."""
-    stages: list[Tensor] = []
-    for row in tableau.a:
-        stages.append(sample(velocity, _advance(position, h, row, stages)))
-    end: Tensor = _advance(position, h, tableau.b, stages)
-    return end
+    if solver.gradient == "checkpoint":
+        for _ in range(steps):
+            position = checkpoint(
+                kernels.carry, velocity, position, 1 / steps, 1, tableau, use_reentrant=False
+            )
+        return position
+    return kernels.carry(velocity, position, 1 / steps, steps, tableau)
 
 
 def squaring(velocity: Tensor, squarings: int, gradient: str = "backprop") -> Tensor:
@@ -158,14 +132,6 @@ def squaring(velocity: Tensor, squarings: int, gradient: str = "backprop") -> Te
     return displacement
 
 
-def _advance(position: Tensor, h: float, weights: tuple[float, ...], stages: list[Tensor]) -> Tensor:
-    """``position + h * sum_n weights[n] stages[n]``, leaving out zero weights."""
-    for weight, stage in zip(weights, stages, strict=True):
-        if weight != 0:
-            position = position + (h * weight) * stage
-    return position
-
-
 class _AdjointFlow(torch.autograd.Function):
     """The flow with a memory that does not grow with the number of steps.
 
@@ -176,9 +142,7 @@ class _AdjointFlow(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, velocity: Tensor, start: Tensor, tableau: Tableau, steps: int) -> Tensor:
         ctx.tableau, ctx.steps = tableau, steps
-        position = start
-        for _ in range(steps):
-            position = step(velocity, position, 1 / steps, tableau)
+        position = kernels.carry(velocity, start, 1 / steps, steps, tableau)
         ctx.save_for_backward(velocity, position)
         return position
 
@@ -217,8 +181,8 @@ def _augmented_rate(velocity: Tensor, position: Tensor, adjoint: Tensor) -> Augm
 def _advance_augmented(
     state: AugmentedState, h: float, weights: tuple[float, ...], stages: list[AugmentedState]
 ) -> AugmentedState:
-    """:func:`_advance` for each part of the augmented state."""
+    """:func:`advance` for each part of the augmented state."""
     position, adjoint, gradient = (
-        _advance(part, h, weights, [stage[n] for stage in stages]) for n, part in enumerate(state)
+        advance(part, h, weights, [stage[n] for stage in stages]) for n, part in enumerate(state)
     )
     return position, adjoint, gradient

@@ -16,7 +16,8 @@ from bids_nodereg.registration.descriptors import DESCRIPTORS, describe, masked_
 from bids_nodereg.registration.fill import fill_outside
 from bids_nodereg.registration.intensity import INTENSITY_MEASURES
 from bids_nodereg.registration.kernels import descriptor_distance
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.lattice import identity
+from bids_nodereg.registration.warp import sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import nn
 
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.smoothing import coarser_shape, gaussian
-from bids_nodereg.registration.warp import identity, resize
+from bids_nodereg.registration.warp import resize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

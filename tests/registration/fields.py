@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bids_nodereg.registration.diffeomorphism import flow_on
 from bids_nodereg.registration.image_pair import ImagePair
-from bids_nodereg.registration.warp import compose, identity, sample
+from bids_nodereg.registration.lattice import identity
+from bids_nodereg.registration.warp import compose, sample
 
 SHAPE = (24, 31, 19)
 PAIR_SHAPE = (32, 35, 29)

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from bids_nodereg.registration.affine import align, centre_of_mass, transform
 from bids_nodereg.registration.image_pair import ImagePair
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.settings import AffineSettings
-from bids_nodereg.registration.warp import identity
 from tests.registration.fields import noise
 from tests.shared_data import shared_data
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from bids_nodereg.registration.capture import capture, logarithm, search
 from bids_nodereg.registration.diffeomorphism import flow_on, folded_cells
 from bids_nodereg.registration.image_pair import ImagePair
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.ode import flow
 from bids_nodereg.registration.register import register
 from bids_nodereg.registration.settings import (
@@ -23,7 +24,7 @@ from bids_nodereg.registration.settings import (
 )
 from bids_nodereg.registration.smoothing import coarser_shape
 from bids_nodereg.registration.velocity import boundary_window
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 from tests.registration.fields import (
     PAIR_SHAPE,
     SHAPE,

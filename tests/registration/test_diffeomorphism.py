@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from bids_nodereg.registration.determinants import corner_determinants, tetrahedron_determinants
 from bids_nodereg.registration.diffeomorphism import (
     diffeomorphic_maps,
     flow_on,
@@ -11,12 +12,7 @@ from bids_nodereg.registration.diffeomorphism import (
 )
 from bids_nodereg.registration.ode import flow
 from bids_nodereg.registration.settings import SolverSettings
-from bids_nodereg.registration.warp import (
-    corner_determinants,
-    fixed_point_inverse,
-    resize_vectors,
-    tetrahedron_determinants,
-)
+from bids_nodereg.registration.warp import fixed_point_inverse, resize_vectors
 from tests.registration.fields import SHAPE, inverse_consistency, linear_field, noise, smooth_velocity
 
 FINE = (47, 61, 37)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bids_nodereg.registration.image_pair import CONTINUED_VOXELS, ImagePair
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.register import Registration, register
 from bids_nodereg.registration.settings import (
     CaptureSettings,
@@ -20,7 +21,7 @@ from bids_nodereg.registration.settings import (
     RegistrationSettings,
 )
 from bids_nodereg.registration.smoothing import downsample
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 from tests.registration.fields import PAIR_SHAPE, ball, known_pair, noise, structured_image
 
 SHAPE = (24, 31, 19)

@@ -21,8 +21,9 @@ from bids_nodereg.registration.intensity.local_mi import (
     local_mutual_information,
     patch_origin,
 )
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.settings import DescriptorSettings
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 from tests.registration.fields import SHAPE, noise, structured_image
 
 SMALL = (6, 7, 5)

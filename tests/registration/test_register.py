@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bids_nodereg.registration.diffeomorphism import flow_on, folded_cells
 from bids_nodereg.registration.image_pair import ImagePair
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.optimise import (
     Step,
     has_converged,
@@ -30,7 +31,7 @@ from bids_nodereg.registration.settings import (
 )
 from bids_nodereg.registration.similarity import similarity_of
 from bids_nodereg.registration.velocity import VELOCITIES
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 from tests.registration.fields import PAIR_SHAPE as SHAPE
 from tests.registration.fields import inverse_consistency, known_pair, other_contrast
 

@@ -11,9 +11,10 @@ from torch import Tensor
 from bids_nodereg.registration.descriptors import DESCRIPTORS
 from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.intensity import INTENSITY_MEASURES
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.settings import DescriptorSettings
 from bids_nodereg.registration.similarity import SIMILARITIES, Weight, similarity_of
-from bids_nodereg.registration.warp import identity, sample
+from bids_nodereg.registration.warp import sample
 from tests.registration.fields import ball, noise, smooth_velocity, structured_image
 
 SHAPE = (20, 23, 18)

@@ -12,9 +12,9 @@ from scipy.linalg import expm
 from torch import Tensor
 
 from bids_nodereg.registration.diffeomorphism import diffeomorphic_maps
+from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.ode import flow, integrate, time_parts
 from bids_nodereg.registration.settings import SolverSettings
-from bids_nodereg.registration.warp import identity
 from tests.registration.fields import (
     SHAPE,
     inverse_consistency,

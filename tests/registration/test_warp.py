@@ -6,17 +6,10 @@ import torch
 from scipy import ndimage
 
 from bids_nodereg.quality.jacobian import digital_diffeomorphism
+from bids_nodereg.registration.determinants import corner_determinants, tetrahedron_determinants
 from bids_nodereg.registration.diffeomorphism import folded_cells
-from bids_nodereg.registration.warp import (
-    compose,
-    corner_determinants,
-    fixed_point_inverse,
-    identity,
-    lattice_ratio,
-    resize,
-    resize_vectors,
-    tetrahedron_determinants,
-)
+from bids_nodereg.registration.lattice import identity, lattice_ratio
+from bids_nodereg.registration.warp import compose, fixed_point_inverse, resize, resize_vectors
 from tests.registration.fields import SHAPE, lattice_points, linear_field, noise, smooth_velocity
 
 RNG = np.random.default_rng(11)
