@@ -90,7 +90,7 @@ def _optimisation_rules(registration: RegistrationSettings) -> dict[str, bool]:
             0 <= value < math.inf for value in (weights.folding, weights.gradient, weights.magnitude)
         ),
         "final_steps is 1 or more": registration.final_steps >= 1,
-        "learning_rate is above 0": 0 < registration.learning_rate < math.inf,
+        "learning_rate is above 0": 0 < registration.rate < math.inf,
     }
 
 

@@ -162,7 +162,7 @@ def registered(case: Case, settings: Settings) -> dict[str, float]:
     Times are those of the processor, so that other work on the machine does not count.
     """
     began = time.process_time()
-    velocity = optimise(case.pair, settings.registration, lambda _step: None)
+    velocity = optimise(case.pair, settings.registration, lambda _step: None).velocity
     seconds = time.process_time() - began
     with torch.no_grad():
         displacement = flow(velocity, settings.registration.solver)

@@ -83,7 +83,7 @@ def measure(case: Case, base: Settings, scheme: str, steps: int) -> dict[str, An
     settings = changed(base, {"solver": solver}).registration
     iterations: list[int] = []
     began = time.process_time()
-    velocity = optimise(case.pair, settings, lambda step: iterations.append(step.iteration))
+    velocity = optimise(case.pair, settings, lambda step: iterations.append(step.iteration)).velocity
     seconds = time.process_time() - began
     found, exact = (_map(case, velocity, each) for each in (settings.solver, REFERENCE))
     error = np.linalg.norm(found - exact, axis=-1)[case.mask]

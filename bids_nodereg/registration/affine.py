@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from bids_nodereg.registration.descriptors import describe, masked_distance
-from bids_nodereg.registration.kernels import descriptor_distance
+from bids_nodereg.registration.descriptors import bounds, describe, masked_distance
+from bids_nodereg.registration.kernels import descriptor_distance, stored
 from bids_nodereg.registration.lattice import identity, lattice_ratio
 from bids_nodereg.registration.optimise import Step
 from bids_nodereg.registration.settings import DescriptorSettings
@@ -262,16 +262,19 @@ def _residual_distance(pair: ImagePair, matrix: Tensor, frame: _Frame) -> Callab
     points = identity(pair.fixed.shape[2:], pair.fixed)
     mapped = transform(matrix, points)
     moving, mask = sample(pair.moving, mapped), sample(pair.moving_mask, mapped)
-    fixed_last, moving_last = (
-        describe(image, where, DESCRIPTOR).movedim(1, -1).contiguous()
+    fixed, there = (
+        stored(describe(image, where, DESCRIPTOR), bounds(DESCRIPTOR))
         for image, where in ((pair.fixed, pair.fixed_mask), (moving, (mask > 0.5).to(mask.dtype)))
     )
 
     compared = Weight(pair).at(mapped)
+    # An affine map is linear between the corners of the lattice, so what they do says all.
+    last = points[..., -1:, -1:, -1:]
+    corners = identity((2, 2, 2), points) * last
 
     def distance(parameters: Tensor) -> Tensor:
-        displacement = transform(frame.matrix(parameters), points) - points
-        return descriptor_distance(fixed_last, moving_last, displacement, compared)
+        displacement = (transform(frame.matrix(parameters), corners) - corners) / last
+        return descriptor_distance(fixed, there, displacement, compared)
 
     return distance
 

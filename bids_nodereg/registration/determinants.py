@@ -53,7 +53,7 @@ def _cell_edges(displacement: Tensor) -> list[list[list[Tensor]]]:
     for axis in range(3):
         step = displacement.diff(dim=axis + 2)
         unit = torch.zeros(3, dtype=step.dtype, device=step.device)
-        unit[axis] = 1
+        unit[axis].fill_(1)
         step = step + unit.view(1, 3, 1, 1, 1)
         rows = []
         for first in sides:

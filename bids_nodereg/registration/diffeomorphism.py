@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from bids_nodereg.registration import kernels
-from bids_nodereg.registration.lattice import identity, lattice_ratio
-from bids_nodereg.registration.ode import integrate
-from bids_nodereg.registration.settings import SolverSettings
+from bids_nodereg.registration.ode import legs
 from bids_nodereg.registration.smoothing import gaussian
+from bids_nodereg.registration.tableaus import TABLEAUS
 from bids_nodereg.registration.warp import balanced_inverse, fixed_point_inverse
 
 if TYPE_CHECKING:
@@ -91,11 +90,10 @@ def flow_on(
     velocity: Tensor, shape: Sequence[int], steps: int, start: float = 0.0, end: float = 1.0
 ) -> Tensor:
     """Displacement at every voxel of a finer lattice, in its voxels, by RK4 through the velocity."""
-    ratio = lattice_ratio(velocity.shape[2:], shape, velocity)
-    points = identity(shape, velocity) / ratio
+    x, y, z = shape
     with torch.no_grad():
-        moved = integrate(velocity, points, SolverSettings(scheme="rk4", steps=steps), start, end)
-    return (moved - points) * ratio
+        way = legs(velocity.shape[0], steps, start, end)
+        return kernels.carry_lattice(velocity, (x, y, z), way, TABLEAUS["rk4"])
 
 
 def folded_cells(displacement: Tensor) -> Tensor:

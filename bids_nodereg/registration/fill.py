@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bids_nodereg.registration.lattice import constants
 from bids_nodereg.registration.smoothing import separable
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def fill_outside(image: Tensor, mask: Tensor, reach: int) -> Tensor:
     known = inside
     filled = torch.where(inside, image, 0)
     mean = filled.sum() / inside.sum().clamp_min(1)
-    taps = image.new_tensor([0.25, 0.5, 0.25])
+    taps = constants([0.25, 0.5, 0.25], image)
     for _ in range(reach):
         total, share = separable(torch.cat([filled, known.to(image.dtype)]), taps).split(1)
         filled = torch.where(known, filled, total / torch.where(share > 0, share, 1))

@@ -21,4 +21,12 @@ def identity(shape: Sequence[int], like: Tensor) -> Tensor:
 def lattice_ratio(old: Sequence[int], new: Sequence[int], like: Tensor) -> Tensor:
     """New voxels per old voxel along each axis, as ``1 3 1 1 1``, when corners coincide."""
     ratio = [(n - 1) / (o - 1) for o, n in zip(old, new, strict=True)]
-    return torch.tensor(ratio, dtype=like.dtype, device=like.device).view(1, 3, 1, 1, 1)
+    return constants(ratio, like).view(1, 3, 1, 1, 1)
+
+
+def constants(values: Sequence[float], like: Tensor) -> Tensor:
+    """Numbers in a row, in the dtype and on the device of ``like``.
+
+    They are made there, one by one: for a copy the host would wait, and no CUDA graph could record it.
+    """
+    return torch.stack([like.new_full((), value) for value in values])

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 from bids_nodereg.registration import kernels
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ def objective(
     folding = mean([folding_barrier(u, weights.folding_epsilon) for u in displacements])
     rough = [velocity] if weights.gradient_of == "velocity" else displacements
     gradient = mean([squared_gradient(field, stiffness) for field in rough])
-    magnitude = _mean_over_parts(velocity.square().sum(1))
+    magnitude = _mean_of_parts(velocity.square().sum(1).flatten(1).mean(1))
     loss = (
         similarity + weights.folding * folding + weights.gradient * gradient + weights.magnitude * magnitude
     )
@@ -80,19 +82,12 @@ def squared_gradient(field: Tensor, stiffness: Tensor | None = None) -> Tensor:
     stiffness
         Weight of each voxel, ``1 1 i j k``; a difference takes the mean of its two ends.
     """
-    total = field.new_zeros(())
-    for axis in (2, 3, 4):
-        squared = field.diff(dim=axis).square().sum(1, keepdim=True)
-        if stiffness is not None:
-            size = stiffness.shape[axis] - 1
-            squared = squared * (stiffness.narrow(axis, 0, size) + stiffness.narrow(axis, 1, size)) / 2
-        total = total + _mean_over_parts(squared)
-    return total
+    parts = [kernels.squared_gradient(field[n : n + 1], stiffness) for n in range(field.shape[0])]
+    return _mean_of_parts(torch.stack(parts))
 
 
-def _mean_over_parts(values: Tensor) -> Tensor:
-    """Mean of ``n ...`` in which the ``n`` parts of the time may be reversed without a change of a bit."""
-    parts = values.flatten(1).mean(1)
+def _mean_of_parts(parts: Tensor) -> Tensor:
+    """Mean of numbers, one for each part of the time, that may be reversed without a change of a bit."""
     return (parts + parts.flip(0)).mean() / 2
 
 

@@ -22,13 +22,13 @@ from torch.utils.checkpoint import checkpoint
 
 from bids_nodereg.registration import kernels
 from bids_nodereg.registration.lattice import identity
-from bids_nodereg.registration.tableaus import TABLEAUS, advance
+from bids_nodereg.registration.tableaus import TABLEAUS, Leg, advance
 from bids_nodereg.registration.warp import compose, sample
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bids_nodereg.registration.settings import SolverSettings
+    from bids_nodereg.registration.settings import GradientRoute, SolverSettings
     from bids_nodereg.registration.tableaus import Tableau
 
 
@@ -60,6 +60,10 @@ def flow(velocity: Tensor, solver: SolverSettings, start: float = 0.0, end: floa
             piece = squaring(velocity[part : part + 1] * duration, solver.steps, solver.gradient)
             displacement = compose(piece, displacement)
         return displacement
+    if solver.gradient == "backprop":
+        i, j, k = velocity.shape[2:]
+        way = legs(velocity.shape[0], solver.steps, start, end)
+        return kernels.carry_lattice(velocity, (i, j, k), way, TABLEAUS[solver.scheme])
     points = identity(velocity.shape[2:], velocity)
     return integrate(velocity, points, solver, start, end) - points
 
@@ -67,15 +71,28 @@ def flow(velocity: Tensor, solver: SolverSettings, start: float = 0.0, end: floa
 def integrate(
     velocity: Tensor, position: Tensor, solver: SolverSettings, start: float = 0.0, end: float = 1.0
 ) -> Tensor:
-    """Where the points ``position`` (``1 3 x y z``, voxel index of the velocity lattice) are at ``end``.
-
-    Each part of the time takes its share of the solver's steps, and one at least.
-    """
-    for part, duration in time_parts(velocity.shape[0], start, end):
-        steps = max(1, math.ceil(abs(duration) * solver.steps - 1e-9))
-        # Unit time through the scaled field is the same path; the solver below knows no other.
-        position = _unit_time(velocity[part : part + 1] * duration, position, solver, steps)
+    """Where the points ``position`` (``1 3 x y z``, voxel index of the velocity lattice) are at ``end``."""
+    tableau = TABLEAUS[solver.scheme]
+    for leg in legs(velocity.shape[0], solver.steps, start, end):
+        position = _pass(velocity[leg.part : leg.part + 1], position, leg, tableau, solver.gradient)
     return position
+
+
+def legs(parts: int, steps: int, start: float = 0.0, end: float = 1.0) -> tuple[Leg, ...]:
+    """The way from one time to another through fields constant in each of ``parts`` equal times.
+
+    Each part takes its share of the ``steps`` over [0, 1], and one at least.
+
+    Examples
+    --------
+    >>> legs(2, 4, 1.0, 0.0)
+    (Leg(part=1, steps=2, h=-0.25), Leg(part=0, steps=2, h=-0.25))
+    """
+    way = []
+    for part, duration in time_parts(parts, start, end):
+        share = max(1, math.ceil(abs(duration) * steps - 1e-9))
+        way.append(Leg(part, share, duration / share))
+    return tuple(way)
 
 
 def time_parts(parts: int, start: float, end: float) -> list[tuple[int, float]]:
@@ -99,20 +116,17 @@ def time_parts(parts: int, start: float, end: float) -> list[tuple[int, float]]:
     return ahead if end >= start else [(n, -span) for n, span in reversed(ahead)]
 
 
-def _unit_time(velocity: Tensor, position: Tensor, solver: SolverSettings, steps: int) -> Tensor:
-    """Carry points through a stationary field, ``1 3 i j k``, for one unit of time."""
-    tableau = TABLEAUS[solver.scheme]
-    if solver.gradient == "adjoint":
-        arguments = (velocity, position, tableau, steps)
+def _pass(velocity: Tensor, position: Tensor, leg: Leg, tableau: Tableau, gradient: GradientRoute) -> Tensor:
+    """Carry points through one leg of the way; the field is ``1 3 i j k``."""
+    if gradient == "adjoint":
+        arguments = (velocity, position, tableau, leg)
         end: Tensor = _AdjointFlow.apply(*arguments)  # type: ignore[no-untyped-call]  # torch leaves it so
         return end
-    if solver.gradient == "checkpoint":
-        for _ in range(steps):
-            position = checkpoint(
-                kernels.carry, velocity, position, 1 / steps, 1, tableau, use_reentrant=False
-            )
+    if gradient == "checkpoint":
+        for _ in range(leg.steps):
+            position = checkpoint(kernels.carry, velocity, position, leg.h, 1, tableau, use_reentrant=False)
         return position
-    return kernels.carry(velocity, position, 1 / steps, steps, tableau)
+    return kernels.carry(velocity, position, leg.h, leg.steps, tableau)
 
 
 def squaring(velocity: Tensor, squarings: int, gradient: str = "backprop") -> Tensor:
@@ -136,13 +150,13 @@ class _AdjointFlow(torch.autograd.Function):
     """The flow with a memory that does not grow with the number of steps.
 
     With ``a = dL/dphi``: ``da/dt = -(dv/dphi)^T a``, and ``dL/dv = integral of (dv/dv)^T a dt``, both
-    integrated from t = 1 to 0 beside ``phi`` itself with the forward scheme and step size.
+    integrated from the end to the start beside ``phi`` itself with the forward scheme and step size.
     """
 
     @staticmethod
-    def forward(ctx: Any, velocity: Tensor, start: Tensor, tableau: Tableau, steps: int) -> Tensor:
-        ctx.tableau, ctx.steps = tableau, steps
-        position = kernels.carry(velocity, start, 1 / steps, steps, tableau)
+    def forward(ctx: Any, velocity: Tensor, start: Tensor, tableau: Tableau, leg: Leg) -> Tensor:
+        ctx.tableau, ctx.leg = tableau, leg
+        position = kernels.carry(velocity, start, leg.h, leg.steps, tableau)
         ctx.save_for_backward(velocity, position)
         return position
 
@@ -150,8 +164,8 @@ class _AdjointFlow(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         velocity, position = ctx.saved_tensors
         state = (position, grad_outputs[0], torch.zeros_like(velocity))
-        for _ in range(ctx.steps):
-            state = _augmented_step(velocity, state, -1 / ctx.steps, ctx.tableau)
+        for _ in range(ctx.leg.steps):
+            state = _augmented_step(velocity, state, -ctx.leg.h, ctx.tableau)
         _, adjoint, gradient = state
         return gradient, adjoint, None, None
 

@@ -4,47 +4,60 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import torch
+from collections import deque
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 from bids_nodereg.registration.capture import capture
-from bids_nodereg.registration.objective import Terms, mean, objective
-from bids_nodereg.registration.ode import flow
-from bids_nodereg.registration.similarity import similarity_of
+from bids_nodereg.registration.draws import Draws
+from bids_nodereg.registration.graphs import recorder_on, runner_of
+from bids_nodereg.registration.guard import SMALLER, Rescue, remedy_for
+from bids_nodereg.registration.iteration import Iteration, LevelProblem, level_problem, velocity_field
+from bids_nodereg.registration.journal import Row, Step
+from bids_nodereg.registration.settings import Execution
 from bids_nodereg.registration.smoothing import coarser_shape
-from bids_nodereg.registration.stiffness import stiffness_on
-from bids_nodereg.registration.velocity import VelocityField
+from bids_nodereg.registration.stopping import ends_window, has_converged
 from bids_nodereg.registration.warp import resize_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
+    import torch
     from torch import Tensor
 
     from bids_nodereg.registration.image_pair import ImagePair
     from bids_nodereg.registration.settings import Level, RegistrationSettings
 
+__all__ = ["Optimum", "Step", "optimise", "optimising", "velocity_lattice"]
+
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
-class Step:
-    """What one iteration did; the loss terms are unweighted, before the update."""
+class Optimum:
+    """What the optimisation found.
 
-    stage: str
-    level: int
-    levels: int
-    iteration: int
-    iterations: int
-    loss: float
-    similarity: float
-    folding: float
-    gradient: float
-    magnitude: float
-    seconds: float
+    Attributes
+    ----------
+    velocity
+        ``v`` on the lattice of the last level, ``n 3 i j k`` in voxels of that lattice.
+    rescues
+        What was done where a loss was not finite, in order; empty where all of them were.
+    remarks
+        What is to be said of the way it was computed; empty where nothing is.
+    """
+
+    velocity: Tensor
+    rescues: tuple[Rescue, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]) -> Tensor:
+def optimise(
+    pair: ImagePair,
+    settings: RegistrationSettings,
+    on_step: Callable[[Step], None],
+    execution: Execution = Execution(),  # noqa: B008 - a frozen record
+) -> Optimum:
     """Find the velocity field of a pair.
 
     Parameters
@@ -54,41 +67,65 @@ def optimise(pair: ImagePair, settings: RegistrationSettings, on_step: Callable[
     settings
         Levels, descriptor, velocity, solver, weights and optimiser.
     on_step
-        Called after every iteration.
+        Hears of every iteration with a finite loss, in order: on the CPU when it is done, on a GPU when its
+        window ends, with the seconds spread evenly over the window.
+    execution
+        How the device is used.
 
     Returns
     -------
-    Tensor
-        ``v`` on the lattice of the last level, ``n 3 i j k`` in voxels of that lattice.
+    Optimum
+        The velocity is finite whatever the losses are; see :mod:`.guard` for what is done where they are not.
 
     Raises
     ------
-    FloatingPointError
-        If the objective is not a finite number from the start of a level: the input is not, or the
-        masks are empty. Where it becomes so later, the level's best field so far is kept.
+    ValueError
+        If there is no level.
     """
+    return _finished(optimising(pair, settings, on_step, execution))
+
+
+def _finished(work: Generator[None, None, Result]) -> Result:
+    """Do all of a work that can pause."""
+    results: list[Result] = []
+
+    def whole() -> Generator[None, None, None]:
+        results.append((yield from work))
+
+    deque(whole(), maxlen=0)
+    return results[0]
+
+
+def optimising(
+    pair: ImagePair,
+    settings: RegistrationSettings,
+    on_step: Callable[[Step], None],
+    execution: Execution,
+) -> Generator[None, None, Optimum]:
+    """:func:`optimise` with a pause each time before the host waits for the device."""
     if not settings.levels:
         msg = "optimise: settings.levels is empty, expected one level or more"
         raise ValueError(msg)
-    with torch.random.fork_rng():  # the caller's random numbers stay as they are
-        torch.manual_seed(settings.seed)
-        return _coarse_to_fine(pair, settings, on_step)
-
-
-def _coarse_to_fine(
-    pair: ImagePair, settings: RegistrationSettings, on_step: Callable[[Step], None]
-) -> Tensor:
-    """Each level starts from the velocity of the one before."""
     working_shape = pair.fixed.shape[2:]
     parts = settings.velocity.time_parts
-    velocity = pair.fixed.new_zeros(parts, 3, 2, 2, 2)
+    nothing = velocity = pair.fixed.new_zeros(parts, 3, 2, 2, 2)
     if settings.capture.reach > 0:
         velocity = capture(pair, settings.capture, settings.descriptor).repeat(parts, 1, 1, 1, 1)
+    attempts = _Attempts(settings, on_step, execution, Draws(settings.seed))
+    rescues: list[Rescue] = []
+    remarks: list[str] = []
     for number, level in enumerate(settings.levels):
         lattice_shape = velocity_lattice(working_shape, level, settings.velocity.lattice)
+        problem = level_problem(pair, lattice_shape, number, settings)
         base = resize_vectors(velocity, lattice_shape)
-        velocity = _optimise_level(pair.shrunk(level.shrink), base, number, settings, on_step)
-    return velocity
+        found = yield from _optimise_level(problem, base, attempts)
+        rescues.extend(found.rescues)
+        remarks.extend(found.remarks)
+        velocity = found.velocity
+        if rescues and rescues[-1].remedy == "affine alone":
+            velocity = nothing
+            break
+    return Optimum(velocity, tuple(rescues), tuple(dict.fromkeys(remarks)))
 
 
 def velocity_lattice(working_shape: Sequence[int], level: Level, lattice: int) -> tuple[int, int, int]:
@@ -97,105 +134,112 @@ def velocity_lattice(working_shape: Sequence[int], level: Level, lattice: int) -
 
 
 def _optimise_level(
-    pair: ImagePair,
-    base: Tensor,
-    number: int,
-    settings: RegistrationSettings,
-    on_step: Callable[[Step], None],
-) -> Tensor:
-    """Adam on one level; returns the velocity with the least loss seen, or the last one.
-
-    The last one where the measure changes its patches from iteration to iteration: the least loss would
-    then be that of the luckiest patches.
-    """
-    level = settings.levels[number]
-    field = VelocityField(
-        base, settings.velocity, working_voxels_per_voxel=level.shrink * settings.velocity.lattice
-    ).to(base.device)
-    distance = _distance_of(pair, settings)
-    stiffness = stiffness_on(pair, base.shape[2:], settings.weights.spatial)
-    optimiser = torch.optim.Adam(field.networks.parameters(), lr=settings.learning_rate)
-    image_shape = pair.fixed.shape[2:]
-    best_loss, best = math.inf, base
-    losses: list[float] = []
-    started = time.perf_counter()
-    for iteration in range(level.iterations):
-        velocity = field()
-        flows = _flows(velocity, settings)
-        similarity = distance([resize_vectors(u, image_shape) for u in flows], iteration)
-        terms = objective(similarity, velocity, flows, settings.weights, stiffness)
-        losses.append(float(terms.loss.detach()))
-        varies = settings.descriptor.measures_information and math.isfinite(losses[-1])
-        if varies or losses[-1] < best_loss:
-            best_loss, best = losses[-1], velocity.detach()
-        on_step(_step_record(number, iteration, settings, terms, time.perf_counter() - started))
-        if not math.isfinite(losses[-1]):
-            _refuse_if_never_finite(best_loss, number)
+    problem: LevelProblem, base: Tensor, attempts: _Attempts
+) -> Generator[None, None, Optimum]:
+    """Attempts at one level, until one meets no loss that is not finite, or there were enough of them."""
+    rate, done, velocity = attempts.settings.rate, 0, base
+    rescues: list[Rescue] = []
+    remarks: list[str] = []
+    while True:
+        attempt = yield from attempts.at(problem, velocity, rate, done)
+        velocity, done = attempt.velocity, done + attempt.good
+        remarks.extend(attempt.remarks)
+        if attempt.stayed_finite:
             break
-        if has_converged(losses, settings):
+        remedy = remedy_for(len(rescues), problem.number + 1, ever_finite=done > 0)
+        rescues.append(Rescue(problem.number + 1, done + 1, rate, remedy))
+        if remedy != "smaller step":
             break
-        optimiser.zero_grad()
-        terms.loss.backward()
-        optimiser.step()
-    return best
+        rate *= SMALLER
+    return Optimum(velocity, tuple(rescues), tuple(remarks))
 
 
-def _flows(velocity: Tensor, settings: RegistrationSettings) -> list[Tensor]:
-    """Displacement by the flow, and by its inverse where the objective is symmetric."""
-    # A node of its own: the gradients of the two flows meet here, before any other term joins. A sum of
-    # two is the same in either order, so that swapped images negate the gradient to the last bit.
-    velocity = velocity.view_as(velocity)
-    forward = flow(velocity, settings.solver)
-    return [forward, flow(velocity, settings.solver, 1.0, 0.0)] if settings.symmetric else [forward]
+@dataclass(frozen=True)
+class _Attempt:
+    """What came of an attempt: its best velocity, and how many iterations had a finite loss."""
+
+    velocity: Tensor
+    good: int
+    stayed_finite: bool
+    remarks: tuple[str, ...] = ()
 
 
-def _distance_of(
-    pair: ImagePair, settings: RegistrationSettings
-) -> Callable[[Sequence[Tensor], int], Tensor]:
-    """``D(F, M o phi)``, and its mean with ``D(M, F o phi^-1)`` where the objective is symmetric."""
-    similarity = similarity_of(pair, settings.descriptor)
-    distances = similarity if settings.symmetric else (similarity.forward,)
+@dataclass(frozen=True)
+class _Attempts:
+    """What all attempts at all levels have in common."""
 
-    def mean_distance(displacements: Sequence[Tensor], iteration: int) -> Tensor:
-        each = [distance(u, iteration) for distance, u in zip(distances, displacements, strict=True)]
-        return mean(each)
+    settings: RegistrationSettings
+    on_step: Callable[[Step], None]
+    execution: Execution
+    draws: Draws
 
-    return mean_distance
+    def at(
+        self, problem: LevelProblem, base: Tensor, rate: float, done: int
+    ) -> Generator[None, None, _Attempt]:
+        """Adam from ``base`` for what is left of the level's iterations, ``done`` of which were good."""
+        with self.draws.here():
+            field = velocity_field(base, problem.level, self.settings, self.execution)
+        left = problem.level.iterations - done
+        iteration = Iteration(field, problem, self.settings, rate, left)
+        runner = runner_of(iteration, recorder_on(base.device, self.execution))
+        hearing = _Hearing(problem, self.settings, self.on_step, done)
+        stayed_finite = True
+        for number in range(left):
+            runner.evaluate(number)
+            count = number + 1
+            if count == left or _is_read_after(count, base.device, self.settings):
+                yield
+                stayed_finite = hearing.hear(iteration.journal.read(len(hearing.losses), count))
+                if not stayed_finite or hearing.is_enough():
+                    break
+            if count < left:
+                runner.update()
+        remarks = (runner.remark,) if runner.remark else ()
+        return _Attempt(iteration.best, len(hearing.losses), stayed_finite, remarks)
 
 
-def _refuse_if_never_finite(best_loss: float, number: int) -> None:
-    """Tell a level that has no result from one that went too far and falls back to its best field."""
-    if not math.isfinite(best_loss):
-        msg = f"the objective was not finite at the first iteration of level {number + 1}"
-        raise FloatingPointError(msg)
+def _is_read_after(count: int, device: torch.device, settings: RegistrationSettings) -> bool:
+    """Whether the host reads the journal after this many iterations: a CPU has nothing to wait for."""
+    return device.type == "cpu" or ends_window(count, settings)
 
 
-def has_converged(losses: Sequence[float], settings: RegistrationSettings) -> bool:
-    """Whether the last window of losses gained nothing beside all that was gained since the first window.
+class _Hearing:
+    """The host's side of an attempt: the losses it has read, and when."""
 
-    A constant added to the loss changes nothing: information has no natural zero.
-    """
-    window = settings.convergence_window
-    if settings.convergence_tolerance == 0 or len(losses) < 2 * window:
-        return False
-    first, before = sum(losses[:window]), sum(losses[-2 * window : -window])
-    last = sum(losses[-window:])
-    return before - last <= settings.convergence_tolerance * (first - last)
+    def __init__(
+        self,
+        problem: LevelProblem,
+        settings: RegistrationSettings,
+        on_step: Callable[[Step], None],
+        done: int,
+    ) -> None:
+        self.losses: list[float] = []
+        self._problem, self._settings, self._on_step, self._done = problem, settings, on_step, done
+        self._started = self._heard = time.perf_counter()
 
+    def hear(self, rows: Sequence[Row]) -> bool:
+        """Pass on the rows up to one that is not finite, and say whether all of them are."""
+        before, self._heard = self._heard, time.perf_counter()
+        for number, row in enumerate(rows, start=1):
+            if not math.isfinite(row.loss):
+                return False
+            self.losses.append(row.loss)
+            when = before + (self._heard - before) * number / len(rows)
+            self._on_step(self._step(row, when - self._started))
+        return True
 
-def _step_record(
-    number: int, iteration: int, settings: RegistrationSettings, terms: Terms, seconds: float
-) -> Step:
-    return Step(
-        stage="deformable",
-        level=number + 1,
-        levels=len(settings.levels),
-        iteration=iteration + 1,
-        iterations=settings.levels[number].iterations,
-        loss=float(terms.loss.detach()),
-        similarity=float(terms.similarity.detach()),
-        folding=float(terms.folding.detach()),
-        gradient=float(terms.gradient.detach()),
-        magnitude=float(terms.magnitude.detach()),
-        seconds=seconds,
-    )
+    def is_enough(self) -> bool:
+        """Whether a window has ended, and the level has converged."""
+        return ends_window(len(self.losses), self._settings) and has_converged(self.losses, self._settings)
+
+    def _step(self, row: Row, seconds: float) -> Step:
+        terms = {term.name: getattr(row, term.name) for term in fields(Row)}
+        return Step(
+            stage="deformable",
+            level=self._problem.number + 1,
+            levels=len(self._settings.levels),
+            iteration=self._done + len(self.losses),
+            iterations=self._problem.level.iterations,
+            seconds=seconds,
+            **terms,
+        )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SimilarityName = Literal["mind", "mind-ssc", "contrastive", "contrastive+mind-ssc", "mse", "lmi", "lncc"]
 VelocityName = Literal["decoder", "nodeo", "grid"]
@@ -71,12 +74,17 @@ class DescriptorSettings:
         return around.get(self.name, self.offset + self.patch_radius)
 
 
+USUAL_RATES: Mapping[VelocityName, float] = {"decoder": 2e-2, "nodeo": 5e-3, "grid": 1e-1}
+"""Adam's step for each kind of velocity field, as docs/results/choices.md found it; that of NODEO's network
+is the paper's, and at four times of it the network runs away."""
+
+
 @dataclass(frozen=True)
 class VelocitySettings:
     """How the velocity field is made from the weights that are optimised."""
 
     name: VelocityName = "decoder"
-    """`decoder`: latent grid and convolutional decoder; `nodeo`: coordinate network of the paper's
+    """`decoder`: latent grid and a perceptron that decodes it; `nodeo`: coordinate network of the paper's
     lineage; `grid`: the vectors themselves."""
     lattice: int = 2
     """Voxels of the level's image per voxel of the velocity lattice."""
@@ -166,12 +174,28 @@ class RegistrationSettings:
     velocity: VelocitySettings = field(default_factory=VelocitySettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
     weights: LossWeights = field(default_factory=LossWeights)
-    learning_rate: float = 1e-2
+    learning_rate: float | None = None
+    """Adam's step; None for the usual one of the velocity field, see :data:`USUAL_RATES`."""
     convergence_tolerance: float = 1e-3
-    """A level ends early when the mean loss of the last `convergence_window` iterations fell, from that
-    of the window before, by less than this fraction of all it has fallen on the level; 0 does all
-    iterations."""
+    """A level ends early, after a whole number of windows of `convergence_window` iterations, when the mean
+    loss of the last one fell, from that of the window before, by less than this fraction of all it has
+    fallen since the first; 0 does all iterations."""
     convergence_window: int = 8
     final_steps: int = 4
     """RK4 steps of the final maps, forward and inverse, at full resolution."""
     seed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Adam's step that is taken."""
+        return USUAL_RATES[self.velocity.name] if self.learning_rate is None else self.learning_rate
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a GPU is used; a CPU has one way. It decides no more of the numbers than their rounding."""
+
+    graphs: bool = True
+    """Record the iterations as CUDA graphs and replay them."""
+    mixed: bool = True
+    """Compute the network of the velocity in bfloat16 where the card has it."""

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
-from bids_nodereg.registration.descriptors import DESCRIPTORS, describe, masked_distance
+from bids_nodereg.registration.descriptors import DESCRIPTORS, bounds, describe, masked_distance
 from bids_nodereg.registration.fill import fill_outside
 from bids_nodereg.registration.intensity import INTENSITY_MEASURES
-from bids_nodereg.registration.kernels import descriptor_distance
-from bids_nodereg.registration.lattice import identity
+from bids_nodereg.registration.kernels import descriptor_distance, stored, warp
 from bids_nodereg.registration.warp import sample
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from bids_nodereg.registration.image_pair import ImagePair
     from bids_nodereg.registration.settings import DescriptorSettings, SimilarityName
+    from bids_nodereg.registration.stored import Stored
 
 
 class Distance(Protocol):
@@ -37,7 +37,8 @@ class Distance(Protocol):
         Parameters
         ----------
         displacement
-            ``u``, ``1 3 i j k`` in voxels.
+            ``u``, ``1 3 x y z`` in voxels of its own lattice over the images' extent, which may be
+            coarser than theirs.
         iteration
             Number of the iteration, for a measure that varies its grid.
 
@@ -83,12 +84,13 @@ def _of_descriptors(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
     """Mean squared difference of descriptors, which are computed once: what is warped is the descriptor."""
     if settings.recompute:
         return _of_recomputed_descriptors(pair, settings)
+    within = bounds(settings)
     fixed, moving = (
-        described(image, mask, settings).movedim(1, -1).contiguous()
+        stored(described(image, mask, settings), within)
         for image, mask in ((pair.fixed, pair.fixed_mask), (pair.moving, pair.moving_mask))
     )
 
-    def one_way(here: Tensor, there: Tensor, weight: Weight) -> Distance:
+    def one_way(here: Stored, there: Stored, weight: Weight) -> Distance:
         def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
             del iteration
             return descriptor_distance(here, there, displacement, weight(displacement))
@@ -108,11 +110,14 @@ def _of_recomputed_descriptors(pair: ImagePair, settings: DescriptorSettings) ->
         mask = pair.fixed_mask
         fixed = described(pair.fixed, mask, settings)
 
-        def compare(warped: Tensor, weight: Tensor, iteration: int) -> Tensor:
-            del iteration
-            return masked_distance(fixed, described(warped, mask, settings), weight)
+        weight = Weight(pair)
 
-        return _of_warped_image(pair, compare)
+        def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
+            del iteration
+            warped = described(warp(pair.moving, displacement), mask, settings)
+            return masked_distance(fixed, warped, weight(displacement))
+
+        return distance
 
     return BothWays(one_way(pair), one_way(pair.swapped()))
 
@@ -122,23 +127,14 @@ def _of_intensities(pair: ImagePair, settings: DescriptorSettings) -> BothWays:
     measure = INTENSITY_MEASURES[settings.name]
 
     def one_way(pair: ImagePair) -> Distance:
-        def compare(warped: Tensor, weight: Tensor, iteration: int) -> Tensor:
-            return measure(pair.fixed, warped, weight, iteration, settings=settings)
+        weight = Weight(pair)
 
-        return _of_warped_image(pair, compare)
+        def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
+            return measure(pair.fixed, pair.moving, displacement, weight(displacement), iteration, settings)
+
+        return distance
 
     return BothWays(one_way(pair), one_way(pair.swapped()))
-
-
-def _of_warped_image(pair: ImagePair, compare: Callable[[Tensor, Tensor, int], Tensor]) -> Distance:
-    points = identity(pair.fixed.shape[2:], pair.fixed)
-    weight = Weight(pair)
-
-    def distance(displacement: Tensor, iteration: int = 0) -> Tensor:
-        warped = sample(pair.moving, points + displacement)
-        return compare(warped, weight(displacement), iteration)
-
-    return distance
 
 
 def described(image: Tensor, mask: Tensor, settings: DescriptorSettings) -> Tensor:
@@ -162,10 +158,10 @@ class Weight:
 
     @torch.no_grad()
     def __call__(self, displacement: Tensor) -> Tensor:
-        """Return the weight for ``u``, ``1 3 i j k`` in voxels."""
+        """Return the weight for ``u``, ``1 3 x y z`` as :func:`.kernels.warp` takes it."""
         if self._moving_cost is None:
             return self._fixed
-        return self.at(identity(displacement.shape[2:], displacement) + displacement)
+        return self._fixed * warp(self._moving_cost, displacement)
 
     @torch.no_grad()
     def at(self, mapped: Tensor) -> Tensor:

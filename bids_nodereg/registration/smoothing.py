@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from bids_nodereg.registration import kernels
 from bids_nodereg.registration.kernels.reference.filters import box_kernel, gaussian_kernel
-from bids_nodereg.registration.warp import resize
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
 def separable(image: Tensor, kernel: Tensor) -> Tensor:
     """Correlate each axis of ``b c i j k`` with the same odd kernel, edges replicated."""
-    return kernels.separable(image, kernel)
+    # Every channel of every image for itself: a batch is as good as channels.
+    return kernels.separable(image.flatten(0, 1)[None], kernel).view_as(image)
 
 
 def gaussian(image: Tensor, sigma_vox: float) -> Tensor:
@@ -48,4 +48,6 @@ def downsample(image: Tensor, shrink: int) -> Tensor:
     if shrink == 1:
         return image
     sigma_vox = math.sqrt(shrink**2 - 1) / (2 * math.sqrt(2 * math.log(2)))
-    return resize(gaussian(image, sigma_vox), coarser_shape(image.shape[2:], shrink))
+    return kernels.downsample(
+        image, coarser_shape(image.shape[2:], shrink), gaussian_kernel(sigma_vox, image)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +21,16 @@ class Tableau:
     order: int
     a: tuple[tuple[float, ...], ...]
     b: tuple[float, ...]
+
+
+class Leg(NamedTuple):
+    """Part of a way in time: equal Runge-Kutta steps through one stationary field."""
+
+    part: int
+    """Which of the fields."""
+    steps: int
+    h: float
+    """Step size, negative on the way back; the time that passes is ``steps * h``."""
 
 
 TABLEAUS: Mapping[str, Tableau] = {

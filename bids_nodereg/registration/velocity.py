@@ -46,26 +46,28 @@ class GridVelocity(nn.Module):
 
 
 class DecoderVelocity(nn.Module):
-    """A latent grid and a small convolutional decoder, both optimised for this pair alone.
+    """A latent grid and a small decoder, both optimised for this pair alone.
 
-    The latent grid is coarser than the velocity lattice; the convolutions share what they learn
-    across the image, which preconditions the optimisation, while the size stays free.
+    At each point of the latent grid stand ``channels`` numbers ``z``; the same perceptron turns them into a
+    vector everywhere: ``v = H (z + silu(W z + b)) + c``. What its weights learn at one place serves at all
+    others, which preconditions the optimisation, while the size of the lattice stays free. Neighbours are
+    coupled by the smoothing of the velocity and not here: convolutions of 3 x 3 x 3 in the place of ``W``
+    and ``H`` reach no better overlap and cost 27 times as much (docs/results/choices.md).
     """
 
     def __init__(self, shape: Shape, settings: VelocitySettings) -> None:
         super().__init__()
         channels = settings.channels
         self.shape = shape
-        self.latent = nn.Parameter(
-            torch.randn(1, channels, *coarser_shape(shape, settings.latent_shrink)) * 0.1
-        )
-        self.mix = nn.Conv3d(channels, channels, 3, padding=1, padding_mode="replicate")
-        self.head = _zeroed(nn.Conv3d(channels, 3, 3, padding=1, padding_mode="replicate"))
+        # Channels last, as the matrix products of the perceptron want them.
+        self.latent = nn.Parameter(torch.randn(*coarser_shape(shape, settings.latent_shrink), channels) * 0.1)
+        self.mix = nn.Linear(channels, channels)
+        self.head = _zeroed(nn.Linear(channels, 3))
 
     def forward(self) -> Tensor:
         """Decode the latent grid to vectors on the velocity lattice."""
-        features = self.latent + nn.functional.silu(self.mix(self.latent))
-        return resize(self.head(features), self.shape)
+        vectors: Tensor = self.head(self.latent + nn.functional.silu(self.mix(self.latent)))
+        return resize(vectors.movedim(-1, 0)[None].contiguous(), self.shape)
 
 
 class NodeoVelocity(nn.Module):

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from bids_nodereg.registration import kernels
-from bids_nodereg.registration.lattice import identity, lattice_ratio
+from bids_nodereg.registration.lattice import lattice_ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,23 +62,8 @@ def resize_vectors(field: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def fixed_point_inverse(forward: Tensor, start: Tensor, iterations: int) -> Tensor:
-    """Improve an inverse displacement by the fixed point of ``w = -u(id + w)``.
-
-    The residual shrinks by the Lipschitz constant of ``u`` per iteration where that is below 1;
-    elsewhere the better of the old and the new value is kept, voxel by voxel.
-    """
-    points = identity(forward.shape[2:], forward)
-    inverse = start
-    proposal = -sample(forward, points + inverse)
-    error = _residual(proposal, inverse)
-    for _ in range(iterations):
-        next_proposal = -sample(forward, points + proposal)
-        next_error = _residual(next_proposal, proposal)
-        better = next_error < error
-        inverse = torch.where(better, proposal, inverse)
-        error = torch.where(better, next_error, error)
-        proposal = next_proposal
-    return inverse
+    """Improve an inverse displacement; see :func:`.kernels.reference.interpolation.fixed_point_inverse`."""
+    return kernels.fixed_point_inverse(forward, start, iterations)
 
 
 def balanced_inverse(forward: Tensor, inverse: Tensor) -> Tensor:
@@ -95,10 +78,5 @@ def balanced_inverse(forward: Tensor, inverse: Tensor) -> Tensor:
     forward, inverse
         Displacements ``1 3 i j k`` in voxels; the inverse closes forward after inverse.
     """
-    residual = compose(inverse, forward)
-    return inverse - sample(residual, identity(inverse.shape[2:], inverse) + inverse) / 2
-
-
-def _residual(proposal: Tensor, inverse: Tensor) -> Tensor:
-    """Norm of ``w + u(id + w)``, given ``proposal = -u(id + w)``."""
-    return (proposal - inverse).square().sum(1, keepdim=True)
+    half_back = compose(inverse, forward).mul_(-0.5)
+    return compose(half_back, inverse)

@@ -13,16 +13,18 @@ from scipy.interpolate import BSpline
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from bids_nodereg.registration.intensity import INTENSITY_MEASURES, histogram
+from bids_nodereg.registration.intensity import INTENSITY_MEASURES
 from bids_nodereg.registration.intensity.correlation import local_correlation, mean_squared_error
-from bids_nodereg.registration.intensity.histogram import joint_histograms, tiling
 from bids_nodereg.registration.intensity.local_mi import (
     LEAST_SHARE,
     local_mutual_information,
     patch_origin,
 )
+from bids_nodereg.registration.kernels import warp
+from bids_nodereg.registration.kernels.reference import histograms
 from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.settings import DescriptorSettings
+from bids_nodereg.registration.tiling import tiling
 from bids_nodereg.registration.warp import sample
 from tests.registration.fields import SHAPE, noise, structured_image
 
@@ -30,13 +32,10 @@ SMALL = (6, 7, 5)
 ONE_PATCH = 99
 
 
-@pytest.fixture(params=["compiled", "torch"])
-def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways to the histograms; the torch one in several chunks."""
-    if request.param == "torch":
-        monkeypatch.setattr(histogram, "_suits_cpu", lambda tensor: False)
-        monkeypatch.setattr(histogram, "CHUNK", 101)
-    return request.param
+@pytest.fixture(autouse=True)
+def several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The torch operations take small images in more than one piece, too."""
+    monkeypatch.setattr(histograms, "CHUNK", 5001)
 
 
 def dense_windows(values: np.ndarray, bins: int) -> np.ndarray:
@@ -87,9 +86,7 @@ def leaf(tensor: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
 @pytest.mark.parametrize(
     ("bins", "patch", "origin"), [(16, 11, (0, 0, 0)), (12, 7, (3, -2, 40)), (6, 5, (1, 1, 1))]
 )
-def test_it_is_the_dense_histograms_information(
-    implementation: str, bins: int, patch: int, origin: tuple[int, int, int]
-) -> None:
+def test_it_is_the_dense_histograms_information(bins: int, patch: int, origin: tuple[int, int, int]) -> None:
     images = three_images()
 
     truth, share = slow_information(*images, bins, patch, origin)
@@ -102,7 +99,7 @@ def test_it_is_the_dense_histograms_information(
 
 
 @pytest.mark.parametrize("normalised", [False, True])
-def test_gradients_of_both_images_against_finite_differences(implementation: str, normalised: bool) -> None:
+def test_gradients_of_both_images_against_finite_differences(normalised: bool) -> None:
     fixed, moving, weight = three_images(SMALL)
     # A difference quotient must not straddle the clamp's corners at 0 and 1.
     for image in (fixed, moving):
@@ -117,24 +114,26 @@ def test_gradients_of_both_images_against_finite_differences(implementation: str
     assert gradcheck(distance, (leaf(fixed), leaf(moving)))
 
 
-def test_the_compiled_loops_and_the_torch_operations_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = three_images()
-    tiles = tiling(SHAPE, 7, (2, 0, 5))
-    cotangent = noise(tiles.patches, 13, 13, seed=4)
-    results = []
-    for compiled, dtype in ((True, torch.float64), (False, torch.float64), (True, torch.float32)):
-        monkeypatch.setattr(histogram, "_suits_cpu", lambda tensor, answer=compiled: answer)
-        f, m = leaf(images[0][0, 0], dtype), leaf(images[1][0, 0], dtype)
-        joint = joint_histograms(f, m, images[2][0, 0].to(dtype), 13, tiles)
-        (joint * cotangent.to(dtype)).sum().backward()
-        results.append([x.detach().double() for x in (joint, f.grad, m.grad)])
+@pytest.mark.parametrize("normalised", [False, True])
+@pytest.mark.parametrize("lattice", [SHAPE, (13, 16, 10)])
+def test_with_a_displacement_it_is_that_of_the_warped_image(
+    normalised: bool, lattice: tuple[int, int, int]
+) -> None:
+    fixed, moving, weight = three_images()
+    u = 6 * (noise(1, 3, *lattice, seed=8) - 0.5)
+    settings = {"bins": 13, "patch": 7, "origin": (2, 0, 5), "normalised": normalised}
+    truth = leaf(u)
+    expected = local_mutual_information(fixed, warp(moving, truth), weight, **settings)
+    expected.backward()
 
-    truth = results.pop(1)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-4)):
+        mine = leaf(u, dtype)
+        got = local_mutual_information(*(x.to(dtype) for x in (fixed, moving, weight)), mine, **settings)
+        got.backward()
 
-    for result, tolerance in zip(results, (1e-12, 3e-5), strict=True):
-        for got, expected in zip(result, truth, strict=True):
-            torch.testing.assert_close(got, expected, rtol=0, atol=tolerance)
-            assert expected.abs().max() > 0.1
+        assert float(got.detach()) == pytest.approx(float(expected.detach()), rel=tolerance)
+        largest = float(truth.grad.abs().max())
+        torch.testing.assert_close(mine.grad.double(), truth.grad, rtol=0, atol=tolerance * largest)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +240,7 @@ def test_the_right_place_of_another_contrast_is_the_best() -> None:
     assert distances[0.5] < distances[2]
 
 
-def test_the_background_does_not_matter(implementation: str) -> None:
+def test_the_background_does_not_matter() -> None:
     fixed, moving, weight = three_images()
     background = weight == 0
     results = []
@@ -272,7 +271,7 @@ def test_a_patch_of_little_foreground_is_left_out() -> None:
     assert local_mutual_information(fixed, moving, enough, patch=5) < alone - 0.05
 
 
-def test_intensities_outside_count_as_the_ends_and_have_no_slope(implementation: str) -> None:
+def test_intensities_outside_count_as_the_ends_and_have_no_slope() -> None:
     fixed, moving, _ = three_images()
     weight = torch.ones_like(fixed)
     f, m = leaf(fixed), leaf(moving)
@@ -321,7 +320,7 @@ def test_float32_is_as_good_as_its_digits() -> None:
 
 
 @pytest.mark.parametrize("where", ["fixed", "moving"])
-def test_a_number_that_is_none_is_passed_on(implementation: str, where: str) -> None:
+def test_a_number_that_is_none_is_passed_on(where: str) -> None:
     images = dict(zip(("fixed", "moving", "weight"), three_images(), strict=True))
     images["weight"] += 1
     images[where][0, 0, 3, 4, 5] = math.nan
@@ -329,7 +328,7 @@ def test_a_number_that_is_none_is_passed_on(implementation: str, where: str) -> 
     assert local_mutual_information(**images).isnan()
 
 
-def test_no_foreground_is_no_number(implementation: str) -> None:
+def test_no_foreground_is_no_number() -> None:
     fixed, moving, weight = three_images(SMALL)
 
     assert local_mutual_information(fixed, moving, 0 * weight).isnan()
@@ -355,17 +354,20 @@ def test_origins_of_the_patches_spread_over_a_patch() -> None:
 
 
 def test_the_table_hands_the_settings_on() -> None:
-    images = three_images()
+    fixed, moving, weight = three_images()
+    u = 2 * (noise(1, 3, 5, 6, 4, seed=8) - 0.5)
+    warped = warp(moving, u)
     settings = DescriptorSettings(name="lmi", window_radius=3, bins=12)
     expected = {
-        "mse": mean_squared_error(*images),
-        "lncc": local_correlation(*images, radius=3),
-        "lmi": local_mutual_information(*images, bins=12, patch=7, origin=patch_origin(5, 7)),
+        "mse": mean_squared_error(fixed, warped, weight),
+        "lncc": local_correlation(fixed, warped, weight, radius=3),
+        "lmi": local_mutual_information(fixed, warped, weight, bins=12, patch=7, origin=patch_origin(5, 7)),
     }
 
-    for name, measure in INTENSITY_MEASURES.items():
-        assert torch.equal(measure(*images, 5, settings=settings), expected.pop(name))
+    def value(name: str, iteration: int) -> float:
+        return float(INTENSITY_MEASURES[name](fixed, moving, u, weight, iteration, settings))
+
+    for name in INTENSITY_MEASURES:
+        assert value(name, 5) == float(expected.pop(name))
     assert not expected
-    assert INTENSITY_MEASURES["lmi"](*images, 0, settings=settings) != INTENSITY_MEASURES["lmi"](
-        *images, 1, settings=settings
-    )
+    assert value("lmi", 0) != value("lmi", 1)

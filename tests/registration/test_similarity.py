@@ -107,7 +107,8 @@ def test_computing_anew_is_warping_once_where_nothing_moves(name: str) -> None:
 
     for way in ("forward", "backward"):
         value = float(getattr(anew, way)(at_rest))
-        assert value == pytest.approx(float(getattr(once, way)(at_rest)), rel=1e-5)
+        # Descriptors that are computed once are kept as bytes.
+        assert value == pytest.approx(float(getattr(once, way)(at_rest)), rel=1e-3)
         moved = [float(getattr(route, way)(off_lattice().float())) for route in (once, anew)]
         assert value > 1e-3
         assert moved[0] != moved[1]

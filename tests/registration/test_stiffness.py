@@ -152,7 +152,7 @@ def test_a_stiff_half_gets_a_smoother_field(spatial: str) -> None:
     )
 
     plain, held = (
-        roughness(optimise(some, settings, lambda _step: None))
+        roughness(optimise(some, settings, lambda _step: None).velocity)
         for some in (pair, replace(pair, stiffness=stiff))
     )
 

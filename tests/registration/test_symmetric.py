@@ -52,8 +52,8 @@ def everything_given() -> ImagePair:
 def both_velocities(pair: ImagePair, settings: RegistrationSettings) -> tuple[Tensor, Tensor]:
     """Velocity of the pair, and that of the swapped pair told as if it were of the pair."""
     steps: tuple[list[Step], list[Step]] = ([], [])
-    there = optimise(pair, settings, steps[0].append)
-    back = optimise(pair.swapped(), settings, steps[1].append)
+    there = optimise(pair, settings, steps[0].append).velocity
+    back = optimise(pair.swapped(), settings, steps[1].append).velocity
     assert float(there.abs().max()) > 0.01
     if settings.symmetric:
         losses = [[step.loss for step in of_one] for of_one in steps]

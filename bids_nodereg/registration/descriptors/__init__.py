@@ -72,6 +72,16 @@ def describe(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -
     return DESCRIPTORS[settings.name](image, mask, settings)
 
 
+def bounds(settings: DescriptorSettings) -> tuple[float, float]:
+    """Least and largest value that the chosen descriptor can have, for :func:`.kernels.stored`."""
+    if settings.name == "contrastive":
+        return -1.0, 1.0
+    if settings.name == "contrastive+mind-ssc":
+        learned, other = (2 * share for share in (settings.learned_weight, 1 - settings.learned_weight))
+        return -(learned**0.5), max(learned, other) ** 0.5
+    return 0.0, 1.0
+
+
 def masked_distance(fixed: Tensor, moving: Tensor, weight: Tensor) -> Tensor:
     """Mean squared difference of two descriptors ``1 c i j k``, over channels and a weight ``1 1 i j k``.
 

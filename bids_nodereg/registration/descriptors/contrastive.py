@@ -18,10 +18,12 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import nn
 from torch.nn import functional
 
+from bids_nodereg.errors import DataError
 from bids_nodereg.registration.descriptors.mind import SSC_PAIRS, mind_ssc
 from bids_nodereg.registration.settings import DescriptorSettings
 
@@ -174,10 +176,21 @@ def doubled(image: Tensor) -> Tensor:
 
 @cache
 def shipped_network(device: torch.device, dtype: torch.dtype) -> FeatureNetwork:
-    """The trained network of this package, its weights fixed; made once per device and dtype."""
+    """The trained network of this package, its weights fixed; made once per device and dtype.
+
+    Raises
+    ------
+    DataError
+        If the file of its weights is damaged.
+    """
     data = resources.files("bids_nodereg.data").joinpath("contrastive").joinpath(WEIGHTS).read_bytes()
     network = FeatureNetwork()
-    network.load_state_dict(load(data))
+    try:
+        network.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError) as error:  # not whole, or of another network
+        msg = f"the weights of the learned descriptor ({WEIGHTS} of this package) cannot be used ({error}). "
+        msg += "Install the package again."
+        raise DataError(msg) from error
     return network.to(device, dtype).eval().requires_grad_(requires_grad=False)
 
 

@@ -1,9 +1,9 @@
 """Measures on intensities, beside the descriptors: squares, local correlation, local mutual information.
 
 Each is a distance of two images ``1 1 i j k`` on one lattice under a weight ``1 1 i j k``: a scalar, the
-less the better, differentiable with respect to both images. Only voxels of positive weight count.
-Where the weight is zero everywhere there is no distance, and the value is not a number. Each is a row
-of :data:`INTENSITY_MEASURES`.
+less the better. Only voxels of positive weight count. Where the weight is zero everywhere there is no
+distance, and the value is not a number. Each is a row of :data:`INTENSITY_MEASURES`, which reads the
+moving image at ``x + u(x)`` and is differentiable with respect to ``u``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bids_nodereg.registration.intensity.correlation import local_correlation, mean_squared_error
 from bids_nodereg.registration.intensity.local_mi import local_mutual_information, patch_origin
+from bids_nodereg.registration.kernels import warp
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,35 +29,66 @@ ORIGINS = 8
 
 
 class IntensityMeasure(Protocol):
-    """From two warped images and a weight to a distance."""
+    """From two images, a displacement and a weight to a distance."""
 
     def __call__(
-        self, fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+        self,
+        fixed: Tensor,
+        moving: Tensor,
+        displacement: Tensor,
+        weight: Tensor,
+        iteration: int,
+        settings: DescriptorSettings,
     ) -> Tensor:
-        """Compare ``1 1 i j k``; ``iteration`` is for a measure that shifts its patches. A scalar."""
+        """Compare ``1 1 i j k``, the moving one read at ``x + u(x)`` (see :func:`.kernels.warp`).
+
+        ``iteration`` is for a measure that shifts its patches. Returns a scalar.
+        """
         ...
 
 
 def _squares(
-    fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+    fixed: Tensor,
+    moving: Tensor,
+    displacement: Tensor,
+    weight: Tensor,
+    iteration: int,
+    settings: DescriptorSettings,
 ) -> Tensor:
     del iteration, settings
-    return mean_squared_error(fixed, moving, weight)
+    return mean_squared_error(fixed, warp(moving, displacement), weight)
 
 
 def _correlation(
-    fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+    fixed: Tensor,
+    moving: Tensor,
+    displacement: Tensor,
+    weight: Tensor,
+    iteration: int,
+    settings: DescriptorSettings,
 ) -> Tensor:
     del iteration
-    return local_correlation(fixed, moving, weight, radius=settings.window_radius)
+    return local_correlation(fixed, warp(moving, displacement), weight, radius=settings.window_radius)
 
 
 def _information(
-    fixed: Tensor, moving: Tensor, weight: Tensor, iteration: int, *, settings: DescriptorSettings
+    fixed: Tensor,
+    moving: Tensor,
+    displacement: Tensor,
+    weight: Tensor,
+    iteration: int,
+    settings: DescriptorSettings,
 ) -> Tensor:
     patch = 2 * settings.window_radius + 1
-    origin = patch_origin(iteration % ORIGINS, patch)
-    return local_mutual_information(fixed, moving, weight, bins=settings.bins, patch=patch, origin=origin)
+    return local_mutual_information(
+        fixed,
+        moving,
+        weight,
+        displacement,
+        bins=settings.bins,
+        patch=patch,
+        origin=patch_origin(iteration % ORIGINS, patch),
+    )
 
 
 INTENSITY_MEASURES: Mapping[SimilarityName, IntensityMeasure] = {

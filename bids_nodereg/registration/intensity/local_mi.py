@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from bids_nodereg.registration.intensity.histogram import joint_histograms, tiling
+from bids_nodereg.registration.kernels import warped_histograms
+from bids_nodereg.registration.kernels.reference.histograms import joint_histograms
+from bids_nodereg.registration.tiling import tiling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +24,7 @@ def local_mutual_information(
     fixed: Tensor,
     moving: Tensor,
     weight: Tensor,
+    displacement: Tensor | None = None,
     *,
     bins: int = 16,
     patch: int = 11,
@@ -42,6 +45,8 @@ def local_mutual_information(
         gradient.
     weight
         ``1 1 i j k``, not negative: the foreground. It gets no gradient.
+    displacement
+        Where the moving image is read, as :func:`.kernels.warp` takes it; None for where it lies.
     bins
         Bins of each image, 4 or more; [0, 1] spans ``bins - 3`` of them.
     patch
@@ -67,21 +72,26 @@ def local_mutual_information(
 
     Notes
     -----
-    Differentiable once with respect to both images. Deterministic on the CPU; on CUDA only under
-    ``torch.use_deterministic_algorithms``.
+    Differentiable once, with respect to the displacement, or without one with respect to both images.
+    Deterministic on the CPU; in torch on CUDA only under ``torch.use_deterministic_algorithms``.
     """
     if bins < 4 or patch < 1:
         msg = f"local_mutual_information: expected bins >= 4 and patch >= 1, got {bins} and {patch}"
         raise ValueError(msg)
     tiles = tiling(fixed.shape[2:], patch, origin)
-    joint = joint_histograms(fixed[0, 0], moving[0, 0], weight[0, 0], bins, tiles)
+    if displacement is None:
+        joint = joint_histograms(fixed, moving, weight, bins, tiles)
+    else:
+        joint = warped_histograms(fixed, moving, displacement, weight, bins, tiles)
     # The windows of a voxel sum to 1 whatever its intensity: the foreground is a constant.
     foreground = joint.detach().sum((1, 2))
     kept = (foreground > 0) & (foreground >= LEAST_SHARE * foreground.max())
-    joint, foreground = joint[kept], foreground[kept]
-    information, entropies = _information(joint / foreground[:, None, None])
-    distance = 1 - 2 * information / entropies if normalised else -information
-    return (foreground * distance).sum() / foreground.sum()
+    if joint.device.type == "cpu":  # a GPU would have to tell the host how many there are
+        joint, foreground, kept = joint[kept], foreground[kept], kept[kept]
+    information, entropies = _information(joint / torch.where(kept, foreground, 1)[:, None, None])
+    distance = 1 - 2 * information / torch.where(kept, entropies, 1) if normalised else -information
+    share = torch.where(kept, foreground, 0)
+    return (share * distance).sum() / share.sum()
 
 
 def patch_origin(iteration: int, patch: int) -> tuple[int, int, int]:

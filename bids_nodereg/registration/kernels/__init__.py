@@ -1,25 +1,25 @@
 """The inner loops that cost the time, behind one interface with three implementations.
 
 `reference` is plain torch and runs everywhere; `cpu` is numba; `cuda` is Triton. Each exports the same
-names. The choice is by device and dtype alone, so that the same call gives the same numbers on the same
-machine.
+names. The choice is by device, dtype and batch size alone (:mod:`.choice`), so that the same call gives
+the same numbers on the same machine.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
-from bids_nodereg.registration.kernels import cpu, reference
+from bids_nodereg.registration.kernels.choice import implementation_for as _for
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from bids_nodereg.registration.settings import DescriptorSettings
-    from bids_nodereg.registration.tableaus import Tableau
+    from bids_nodereg.registration.stored import Stored
+    from bids_nodereg.registration.tableaus import Leg, Tableau
+    from bids_nodereg.registration.tiling import Tiling
 
 
 def sample(image: Tensor, at: Tensor) -> Tensor:
@@ -40,7 +40,27 @@ def carry(velocity: Tensor, position: Tensor, h: float, steps: int, tableau: Tab
     return result
 
 
-def descriptor_distance(fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
+def carry_lattice(
+    velocity: Tensor, shape: tuple[int, int, int], legs: Sequence[Leg], tableau: Tableau
+) -> Tensor:
+    """Displacement of a lattice by a flow; see :func:`.reference.flows.carry_lattice`."""
+    result: Tensor = _for(velocity[:1]).carry_lattice(velocity, shape, legs, tableau)
+    return result
+
+
+def fixed_point_inverse(forward: Tensor, start: Tensor, iterations: int) -> Tensor:
+    """Improve an inverse displacement; see :func:`.reference.interpolation.fixed_point_inverse`."""
+    result: Tensor = _for(forward).fixed_point_inverse(forward, start, iterations)
+    return result
+
+
+def stored(descriptor: Tensor, bounds: tuple[float, float]) -> Stored:
+    """Arrange a descriptor for the comparison; see :func:`.reference.comparison.stored`."""
+    result: Stored = _for(descriptor).stored(descriptor, bounds)
+    return result
+
+
+def descriptor_distance(fixed: Stored, moving: Stored, displacement: Tensor, weight: Tensor) -> Tensor:
     """Mean squared descriptor difference; see :func:`.reference.comparison.descriptor_distance`."""
     result: Tensor = _for(displacement).descriptor_distance(fixed, moving, displacement, weight)
     return result
@@ -52,9 +72,29 @@ def folding_barrier(displacement: Tensor, epsilon: float) -> Tensor:
     return result
 
 
+def squared_gradient(field: Tensor, stiffness: Tensor | None) -> Tensor:
+    """Mean squared gradient of one field; see :func:`.reference.roughness.squared_gradient`."""
+    result: Tensor = _for(field).squared_gradient(field, stiffness)
+    return result
+
+
 def folded_cells(displacement: Tensor) -> Tensor:
     """Where a map is not a digital diffeomorphism; see :func:`.reference.folding.folded_cells`."""
     result: Tensor = _for(displacement).folded_cells(displacement)
+    return result
+
+
+def warp(image: Tensor, displacement: Tensor) -> Tensor:
+    """Read an image at ``x + u(x)``; see :func:`.reference.warped.warp`."""
+    result: Tensor = _for(displacement).warp(image, displacement)
+    return result
+
+
+def warped_histograms(
+    fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor, bins: int, tiles: Tiling
+) -> Tensor:
+    """Joint histograms of patches, one image warped; see :func:`.reference.histograms.warped_histograms`."""
+    result: Tensor = _for(displacement).warped_histograms(fixed, moving, displacement, weight, bins, tiles)
     return result
 
 
@@ -82,7 +122,7 @@ def resize(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return result
 
 
-def _for(tensor: Tensor) -> ModuleType:
-    """The implementation for a tensor: numba takes float32 on the CPU, one image at a time."""
-    is_simple = tensor.dtype == torch.float32 and tensor.shape[0] == 1
-    return cpu if tensor.device.type == "cpu" and is_simple else reference
+def downsample(image: Tensor, shape: tuple[int, int, int], kernel: Tensor) -> Tensor:
+    """Filter and interpolate onto a coarser lattice; see :func:`.reference.filters.downsample`."""
+    result: Tensor = _for(image).downsample(image, shape, kernel)
+    return result

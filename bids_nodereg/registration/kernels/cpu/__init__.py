@@ -1,17 +1,22 @@
 """The kernels in numba, for float32 on the CPU."""
 
-from bids_nodereg.registration.kernels.cpu.comparison import descriptor_distance
-from bids_nodereg.registration.kernels.cpu.interpolation import sample
-from bids_nodereg.registration.kernels.reference.filters import resize, separable
-from bids_nodereg.registration.kernels.reference.flows import carry
-from bids_nodereg.registration.kernels.reference.folding import folded_cells, folding_barrier
-from bids_nodereg.registration.kernels.reference.interpolation import compose
-from bids_nodereg.registration.kernels.reference.self_similarity import mind, mind_ssc
+from bids_nodereg.registration.kernels.cpu.comparison import descriptor_distance, stored
+from bids_nodereg.registration.kernels.cpu.filters import downsample, resize, separable
+from bids_nodereg.registration.kernels.cpu.flows import carry, carry_lattice
+from bids_nodereg.registration.kernels.cpu.folding import folded_cells, folding_barrier
+from bids_nodereg.registration.kernels.cpu.histograms import warped_histograms
+from bids_nodereg.registration.kernels.cpu.interpolation import compose, fixed_point_inverse, sample
+from bids_nodereg.registration.kernels.cpu.roughness import squared_gradient
+from bids_nodereg.registration.kernels.cpu.self_similarity import mind, mind_ssc
+from bids_nodereg.registration.kernels.cpu.warped import warp
 
 __all__ = [
     "carry",
+    "carry_lattice",
     "compose",
     "descriptor_distance",
+    "downsample",
+    "fixed_point_inverse",
     "folded_cells",
     "folding_barrier",
     "mind",
@@ -19,4 +24,8 @@ __all__ = [
     "resize",
     "sample",
     "separable",
+    "squared_gradient",
+    "stored",
+    "warp",
+    "warped_histograms",
 ]

@@ -1,25 +1,28 @@
-"""Trilinear sampling and its two gradients, compiled.
+"""Trilinear sampling and composition, with their gradients, compiled.
 
-Every loop is split into as many slabs as there are threads, and partial sums are added in a
-fixed order, so that a result is the same bit for bit for the same number of threads.
+What is added to a lattice comes from tiles that share no voxel (:mod:`.tiles`): a result is the same bit for
+bit whatever the number of threads.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import torch
 from numba import prange
 
 from bids_nodereg.compiled import compiled
+from bids_nodereg.registration.kernels.cpu import map_loops
+from bids_nodereg.registration.kernels.cpu.packing import lattice_of, packed, unpacked
+from bids_nodereg.registration.kernels.cpu.tiles import lattice_tiles, point_tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
     Array = NDArray[np.float32]
+    Integers = NDArray[np.int64]
 
 # Contraction only: reassociation would let the compiler change the order of sums.
 _FAST = {"contract", "arcp", "nsz"}
@@ -51,13 +54,51 @@ class _Sample(torch.autograd.Function):
         grad_at = torch.empty_like(points) if want_at else None
         grad_image = None
         if want_image:
-            slabs = numba.get_num_threads()
-            partial = np.zeros((slabs, *values.shape[1:]), np.float32)
-            _scatter_gradient(_flat(points), _flat(grad), partial)
-            grad_image = torch.from_numpy(partial.sum(0) if slabs > 1 else partial[0])[None]
+            grad_image = torch.zeros_like(values)
+            tiles = point_tiles(_flat(points)[0], values.shape[2], 0.0)
+            for slabs in tiles.colours:
+                _scatter_gradient(_flat(points), _flat(grad), tiles.order, slabs, _array(grad_image[0]))
         if grad_at is not None:
             _position_gradient(_array(values[0]), _flat(points), _flat(grad), _flat(grad_at))
         return grad_image, grad_at
+
+
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """As :func:`reference.compose`, for batch size 1."""
+    result: Tensor = _Compose.apply(outer, inner)  # type: ignore[no-untyped-call]  # as above
+    return result
+
+
+class _Compose(torch.autograd.Function):
+    """Composition of displacements with both gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, outer: Tensor, inner: Tensor) -> Tensor:
+        ctx.save_for_backward(outer, inner)
+        out = torch.empty_like(inner, memory_format=torch.contiguous_format)
+        map_loops.compose_forth(packed(outer), lattice_of(outer), _array(inner[0]), _array(out[0]))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+        outer, inner = ctx.saved_tensors
+        shape, field = lattice_of(outer), packed(outer)
+        gradient = np.zeros_like(field)
+        pulls = torch.empty_like(inner, memory_format=torch.contiguous_format)
+        reach = [float(u.abs().max()) for u in inner[0]]
+        for boxes in lattice_tiles(shape, (1.0, 1.0, 1.0), reach):
+            map_loops.compose_back(
+                field, shape, _array(inner[0]), _array(grad_outputs[0][0]), boxes, gradient, _array(pulls[0])
+            )
+        return unpacked(gradient, shape), pulls
+
+
+def fixed_point_inverse(forward: Tensor, start: Tensor, iterations: int) -> Tensor:
+    """As :func:`reference.fixed_point_inverse`, for batch size 1: all iterations of a voxel at once."""
+    out = torch.empty_like(start, memory_format=torch.contiguous_format)
+    shape = lattice_of(forward)
+    map_loops.invert(packed(forward), shape, _array(start[0]), iterations, _array(out[0]))
+    return out
 
 
 def _array(tensor: Tensor) -> Array:
@@ -72,7 +113,7 @@ def _flat(tensor: Tensor) -> Array:
 @compiled(inline="always", fastmath=_FAST)
 def _cell(position: Any, size: int) -> tuple[int, Any, bool]:
     """Lower voxel and fraction of a position clamped to the lattice, and whether it was inside."""
-    inside = 0.0 <= position <= size - 1
+    inside = 0.0 < position < size - 1  # on the edge itself there is no slope, as in grid_sample
     clamped = min(max(position, np.float32(0.0)), np.float32(size - 1))
     low = min(int(clamped), size - 2)
     return low, np.float32(clamped - low), inside
@@ -126,12 +167,11 @@ def _position_gradient(image: Array, at: Array, grad: Array, grad_at: Array) -> 
 
 
 @compiled(parallel=True, fastmath=_FAST)
-def _scatter_gradient(at: Array, grad: Array, partial: Array) -> None:
-    slabs, channels, si, sj, sk = partial.shape
-    count = at.shape[1]
-    for slab in prange(slabs):
-        mine = partial[slab]
-        for n in range(slab * count // slabs, (slab + 1) * count // slabs):
+def _scatter_gradient(at: Array, grad: Array, order: Integers, slabs: Integers, grad_image: Array) -> None:
+    channels, si, sj, sk = grad_image.shape
+    for slab in prange(slabs.shape[0]):
+        for rank in range(slabs[slab, 0], slabs[slab, 1]):
+            n = order[rank]
             i, fi, _ = _cell(at[0, n], si)
             j, fj, _ = _cell(at[1, n], sj)
             k, fk, _ = _cell(at[2, n], sk)
@@ -140,11 +180,11 @@ def _scatter_gradient(at: Array, grad: Array, partial: Array) -> None:
                 g = grad[c, n]
                 g0, g1 = g * ei, g * fi
                 g00, g01, g10, g11 = g0 * ej, g0 * fj, g1 * ej, g1 * fj
-                mine[c, i, j, k] += g00 * ek
-                mine[c, i, j, k + 1] += g00 * fk
-                mine[c, i, j + 1, k] += g01 * ek
-                mine[c, i, j + 1, k + 1] += g01 * fk
-                mine[c, i + 1, j, k] += g10 * ek
-                mine[c, i + 1, j, k + 1] += g10 * fk
-                mine[c, i + 1, j + 1, k] += g11 * ek
-                mine[c, i + 1, j + 1, k + 1] += g11 * fk
+                grad_image[c, i, j, k] += g00 * ek
+                grad_image[c, i, j, k + 1] += g00 * fk
+                grad_image[c, i, j + 1, k] += g01 * ek
+                grad_image[c, i, j + 1, k + 1] += g01 * fk
+                grad_image[c, i + 1, j, k] += g10 * ek
+                grad_image[c, i + 1, j, k + 1] += g10 * fk
+                grad_image[c, i + 1, j + 1, k] += g11 * ek
+                grad_image[c, i + 1, j + 1, k + 1] += g11 * fk

@@ -4,21 +4,40 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bids_nodereg.registration.kernels.reference.filters import resize
-from bids_nodereg.registration.kernels.reference.interpolation import sample
-from bids_nodereg.registration.lattice import identity, lattice_ratio
+from bids_nodereg.registration.kernels.reference.warped import warp
+from bids_nodereg.registration.stored import Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def descriptor_distance(fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor) -> Tensor:
+def stored(descriptor: Tensor, bounds: tuple[float, float]) -> Stored:
+    """Arrange a descriptor for :func:`descriptor_distance`; done once, read at every iteration.
+
+    Parameters
+    ----------
+    descriptor
+        ``1 c i j k``; it gets no gradient.
+    bounds
+        Least and largest value that the descriptor can have. An implementation may store fewer digits,
+        evenly between them.
+
+    Returns
+    -------
+    Stored
+        Here the numbers as they are, in their own precision.
+    """
+    del bounds
+    return Stored(descriptor.detach().movedim(1, -1).contiguous(), descriptor.shape[1])
+
+
+def descriptor_distance(fixed: Stored, moving: Stored, displacement: Tensor, weight: Tensor) -> Tensor:
     """Mean over voxels and channels of the squared difference ``F(x) - M(x + u(x))``.
 
     Parameters
     ----------
     fixed, moving
-        Descriptors, channels last: ``1 i j k c``.
+        Descriptors of one lattice, stored with the same bounds.
     displacement
         ``u``, ``1 3 x y z`` in voxels of its own lattice over the same extent, interpolated where that is
         coarser; the only argument that gets a gradient.
@@ -30,11 +49,7 @@ def descriptor_distance(fixed: Tensor, moving: Tensor, displacement: Tensor, wei
     Tensor
         A scalar.
     """
-    shape = fixed.shape[1:4]
-    if displacement.shape[2:] != shape:
-        ratio = lattice_ratio(displacement.shape[2:], shape, displacement)
-        displacement = resize(displacement, (shape[0], shape[1], shape[2])) * ratio
-    points = identity(shape, displacement)
-    warped = sample(moving.movedim(-1, 1), points + displacement)
-    squared = (fixed.movedim(-1, 1) - warped).square().mean(1, keepdim=True)
-    return (squared * weight).sum() / weight.sum()
+    channels = fixed.channels
+    here, there = (of.values[..., :channels].movedim(-1, 1).to(displacement.dtype) for of in (fixed, moving))
+    squared = (here - warp(there, displacement)).square().mean(1, keepdim=True)
+    return (squared * weight).sum() / weight.sum() * fixed.unit**2

@@ -37,6 +37,11 @@ def resize(image: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return functional.interpolate(image, shape, mode="trilinear", align_corners=True)
 
 
+def downsample(image: Tensor, shape: tuple[int, int, int], kernel: Tensor) -> Tensor:
+    """:func:`separable`, then :func:`resize`: the values of ``b c i j k`` on a coarser lattice."""
+    return resize(separable(image, kernel), shape)
+
+
 def gaussian_kernel(sigma_vox: float, like: Tensor) -> Tensor:
     """Sampled Gaussian, truncated at 3 sigma and normalised to sum 1."""
     radius = max(1, math.ceil(3 * sigma_vox))

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bids_nodereg.registration.kernels.reference.interpolation import sample
+from bids_nodereg.registration.lattice import identity, lattice_ratio
 from bids_nodereg.registration.tableaus import advance
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from bids_nodereg.registration.tableaus import Tableau
+    from bids_nodereg.registration.tableaus import Leg, Tableau
 
 
 def carry(velocity: Tensor, position: Tensor, h: float, steps: int, tableau: Tableau) -> Tensor:
@@ -37,6 +40,35 @@ def carry(velocity: Tensor, position: Tensor, h: float, steps: int, tableau: Tab
     for _ in range(steps):
         position = step(velocity, position, h, tableau)
     return position
+
+
+def carry_lattice(
+    velocity: Tensor, shape: tuple[int, int, int], legs: Sequence[Leg], tableau: Tableau
+) -> Tensor:
+    """Displacement of every point of a lattice that is carried through the fields of its legs in turn.
+
+    Parameters
+    ----------
+    velocity
+        ``n 3 i j k`` in voxels of its lattice per unit time: ``n`` stationary fields.
+    shape
+        Lattice ``x y z`` of the points, over the same extent (corner on corner).
+    legs
+        Which field, how many steps and of what size, in order of passing.
+    tableau
+        The scheme.
+
+    Returns
+    -------
+    Tensor
+        ``1 3 x y z`` in voxels of the lattice ``shape``, differentiable with respect to the velocity.
+    """
+    ratio = lattice_ratio(velocity.shape[2:], shape, velocity)
+    points = identity(shape, velocity) / ratio
+    moved = points
+    for leg in legs:
+        moved = carry(velocity[leg.part : leg.part + 1], moved, leg.h, leg.steps, tableau)
+    return (moved - points) * ratio
 
 
 def step(velocity: Tensor, position: Tensor, h: float, tableau: Tableau) -> Tensor:

@@ -124,7 +124,16 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     else:
         weight = (mask > 0).to(values.dtype)
         mean = (values * weight).sum() / weight.sum().clamp_min(1)
-    return mean.clamp_min(torch.finfo(values.dtype).tiny ** 0.25)
+    return mean.clamp_min(_floor(values.dtype))
+
+
+def floored(mean: float, dtype: torch.dtype) -> float:
+    """The mean, at least the tiny floor of :func:`masked_mean`; what is no number stays so."""
+    return max(mean, _floor(dtype))
+
+
+def _floor(dtype: torch.dtype) -> float:
+    return float(torch.finfo(dtype).tiny ** 0.25)
 
 
 def _clamp(values: Tensor, low: Tensor, high: Tensor) -> Tensor:

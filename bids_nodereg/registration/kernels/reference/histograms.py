@@ -1,78 +1,53 @@
-"""Joint histograms of two images, one for each patch of the lattice.
+"""Joint histograms of two images, one for each patch of the lattice, in torch.
 
 A voxel touches four bins of each image, so sixteen of the joint histogram; a table of voxels times bins
-is never made. On the CPU the loops are compiled. Elsewhere they are torch operations over chunks of
-voxels; on CUDA ``index_add_`` adds in any order, so two calls may differ in the last bits unless
-``torch.use_deterministic_algorithms`` is on.
+is never made. The operations are over chunks of voxels; on CUDA ``index_add_`` adds in any order, so two
+calls may differ in the last bits unless ``torch.use_deterministic_algorithms`` is on.
+
+The Parzen window is the cubic B-spline (P. Thevenaz and M. Unser, "Optimization of mutual information
+for multiresolution image registration", IEEE Transactions on Image Processing 9(12), 2000; D. Mattes et
+al., "PET-CT image registration in the chest using free-form deformations", IEEE Transactions on Medical
+Imaging 22(1), 2003).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from bids_nodereg.registration.intensity import histogram_cpu
-from bids_nodereg.registration.intensity.histogram_cpu import slopes, windows
+from bids_nodereg.registration.kernels.reference.warped import warp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
+    from bids_nodereg.registration.tiling import Tiling
+
 CHUNK = 2**20
-"""Voxels that the torch operations handle at once, which bounds their temporaries."""
+"""Voxels handled at once, which bounds the temporaries."""
 
 
-@dataclass(frozen=True)
-class Tiling:
-    """Cubes that tile a lattice, cut at its edges.
+def warped_histograms(
+    fixed: Tensor, moving: Tensor, displacement: Tensor, weight: Tensor, bins: int, tiles: Tiling
+) -> Tensor:
+    """Joint histograms of the fixed image and of the moving one read at ``x + u(x)``.
 
-    Along each axis voxel ``x`` lies in cube ``(x + lead) // patch``, and there are ``counts`` cubes.
+    Parameters
+    ----------
+    fixed, moving, weight, bins, tiles
+        As :func:`joint_histograms` takes them. The images get no gradient.
+    displacement
+        ``u``, ``1 3 x y z`` in voxels of its own lattice, as :func:`.warped.warp` takes it.
+
+    Returns
+    -------
+    Tensor
+        ``patches bins bins``, differentiable once, with respect to the displacement.
     """
-
-    shape: tuple[int, int, int]
-    patch: int
-    lead: tuple[int, int, int]
-    counts: tuple[int, int, int]
-
-    @property
-    def patches(self) -> int:
-        """How many cubes there are."""
-        return self.counts[0] * self.counts[1] * self.counts[2]
-
-    @property
-    def boxes(self) -> NDArray[np.int64]:
-        """First voxel of each cube and the one behind its last, along i, j, k: ``patches 6``."""
-        ranges = []
-        for size, lead, count in zip(self.shape, self.lead, self.counts, strict=True):
-            edges = (np.arange(count + 1) * self.patch - lead).clip(0, size)
-            ranges.append(np.stack([edges[:-1], edges[1:]], 1))
-        numbers = np.indices(self.counts).reshape(3, -1)
-        return np.hstack([axis[number] for axis, number in zip(ranges, numbers, strict=True)])
-
-    def patch_of(self, voxels: Tensor) -> Tensor:
-        """Number of the cube of each voxel, both as flat indices in C order."""
-        rest, patch, stride = voxels, torch.zeros_like(voxels), 1
-        for size, lead, count in list(zip(self.shape, self.lead, self.counts, strict=True))[::-1]:
-            patch = patch + stride * ((rest % size + lead) // self.patch)
-            rest, stride = rest // size, stride * count
-        return patch
-
-
-def tiling(shape: Sequence[int], patch: int, origin: Sequence[int]) -> Tiling:
-    """Tile a lattice by cubes of ``patch`` voxels, one of which would start at the voxel ``origin``.
-
-    ``origin`` may be any integers: it acts modulo ``patch``.
-    """
-    si, sj, sk = shape
-    i, j, k = (-start % patch for start in origin)
-    a, b, c = ((size - 1 + lead) // patch + 1 for size, lead in zip(shape, (i, j, k), strict=True))
-    return Tiling((si, sj, sk), patch, (i, j, k), (a, b, c))
+    return joint_histograms(fixed.detach(), warp(moving, displacement), weight, bins, tiles)
 
 
 def joint_histograms(fixed: Tensor, moving: Tensor, weight: Tensor, bins: int, tiles: Tiling) -> Tensor:
@@ -81,9 +56,9 @@ def joint_histograms(fixed: Tensor, moving: Tensor, weight: Tensor, bins: int, t
     Parameters
     ----------
     fixed, moving
-        Images ``i j k``. Intensities below 0 or above 1 count as 0 and 1, and have no slope.
+        Images ``1 1 i j k``. Intensities below 0 or above 1 count as 0 and 1, and have no slope.
     weight
-        ``i j k``, not negative; voxels of weight 0 are skipped. It gets no gradient.
+        ``1 1 i j k``, not negative; voxels of weight 0 are skipped. It gets no gradient.
     bins
         Bins of each image, 4 or more. [0, 1] spans ``bins - 3`` of them; the others hold the tails
         of the windows.
@@ -110,11 +85,7 @@ class _JointHistograms(torch.autograd.Function):
         ctx.save_for_backward(*images)
         ctx.tiles = tiles
         joint = fixed.new_zeros(tiles.patches, bins, bins)
-        if _suits_cpu(fixed):
-            f, m, w, counts = (tensor.numpy() for tensor in (*images, joint))
-            histogram_cpu.count(f, m, w, tiles.boxes, counts)
-        else:
-            count(images[0], images[1], images[2], tiles, joint)
+        count(images[0], images[1], images[2], tiles, joint)
         return joint
 
     @staticmethod
@@ -123,21 +94,24 @@ class _JointHistograms(torch.autograd.Function):
         fixed, moving, weight = ctx.saved_tensors
         slope = grad_outputs[0].contiguous()
         grads = torch.zeros_like(fixed), torch.zeros_like(moving)
-        if _suits_cpu(fixed):
-            f, m, w, s, of_f, of_m = (x.numpy() for x in (fixed, moving, weight, slope, *grads))
-            histogram_cpu.gather(f, m, w, ctx.tiles.boxes, s, of_f, of_m)
-        else:
-            gather(fixed, moving, weight, ctx.tiles, slope, *grads)
+        gather(fixed, moving, weight, ctx.tiles, slope, *grads)
         return *grads, None, None, None
 
 
-def _suits_cpu(tensor: Tensor) -> bool:
-    """Whether the compiled loops take it."""
-    return tensor.device.type == "cpu" and tensor.dtype in {torch.float32, torch.float64}
+def windows(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cubic B-spline at ``1 + t, t, 1 - t, 2 - t`` for ``t`` in [0, 1]; they sum to 1."""
+    s = 1 - t
+    return s * s * s / 6, (3 * t - 6) * t * t / 6 + 2 / 3, (3 * s - 6) * s * s / 6 + 2 / 3, t * t * t / 6
+
+
+def slopes(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Derivatives of :func:`windows` with respect to ``t``; they sum to 0."""
+    s = 1 - t
+    return -s * s / 2, (3 * t - 4) * t / 2, (4 - 3 * s) * s / 2, t * t / 2
 
 
 def count(fixed: Tensor, moving: Tensor, weight: Tensor, tiles: Tiling, joint: Tensor) -> None:
-    """As :func:`histogram_cpu.count`, with torch operations on any device."""
+    """Add the voxels of each patch to its bins."""
     bins = joint.shape[-1]
     for voxels in _foreground(weight):
         a, t, _ = _positions(fixed, voxels, bins)
@@ -158,7 +132,7 @@ def gather(
     grad_fixed: Tensor,
     grad_moving: Tensor,
 ) -> None:
-    """As :func:`histogram_cpu.gather`, with torch operations on any device."""
+    """Write for each voxel what the slope of its patch's bins means for both intensities."""
     bins = slope.shape[-1]
     for voxels in _foreground(weight):
         a, t, fixed_inside = _positions(fixed, voxels, bins)

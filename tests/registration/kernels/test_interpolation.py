@@ -1,3 +1,5 @@
+"""Sampling: the compiled loop and torch against SciPy, float64 and finite differences."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,15 +18,6 @@ POINTS = 500
 
 def leaf(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.detach().to(dtype).requires_grad_()
-
-
-def distance_arguments(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Descriptors channels last, a displacement partly leaving the lattice, a mask with weights."""
-    fixed, moving = noise(1, *SHAPE, 5, seed=seed), noise(1, *SHAPE, 5, seed=seed + 1)
-    rng = np.random.default_rng(seed)
-    whole, part = rng.integers(-4, 4, (1, 3, *SHAPE)), rng.uniform(0.1, 0.9, (1, 3, *SHAPE))
-    weight = noise(1, 1, *SHAPE, seed=seed + 2) * (noise(1, 1, *SHAPE, seed=seed + 3) > 0.6)
-    return fixed, moving, torch.from_numpy(whole + part), weight
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6)])
@@ -108,59 +101,31 @@ def test_reference_sample_against_finite_differences() -> None:
     assert torch.autograd.gradcheck(reference.sample, (image, at))
 
 
-def test_reference_distance_against_finite_differences() -> None:
-    shape = (3, 4, 3)
-    fixed, moving = noise(1, *shape, 2), noise(1, *shape, 2, seed=1)
-    u = (0.1 + 0.8 * noise(1, 3, *shape, seed=2)).requires_grad_()
-    weight = noise(1, 1, *shape, seed=3)
-
-    assert torch.autograd.gradcheck(lambda d: reference.descriptor_distance(fixed, moving, d, weight), (u,))
-
-
-def test_distance_and_its_gradient_agree_with_float64() -> None:
-    fixed, moving, displacement, weight = distance_arguments()
-    results = []
-    for implementation, dtype in ((cpu, torch.float32), (reference, torch.float64)):
-        u = leaf(displacement, dtype)
-        value = implementation.descriptor_distance(fixed.to(dtype), moving.to(dtype), u, weight.to(dtype))
-        (3 * value).backward()
-        results.append((value.double(), u.grad.double()))
-
-    (value, gradient), (true_value, true_gradient) = results
-
-    torch.testing.assert_close(value, true_value, rtol=1e-6, atol=0)
-    torch.testing.assert_close(gradient, true_gradient, rtol=0, atol=1e-5 * float(true_gradient.abs().max()))
-    assert (gradient[(weight == 0).expand_as(gradient)] == 0).all()
-
-
-@pytest.mark.parametrize(("kernel", "dtype"), [(cpu, torch.float32), (reference, torch.float64)])
-def test_the_mean_is_over_the_masks_sum_and_the_channels(kernel, dtype: torch.dtype) -> None:
-    # A difference of 0.5 in every channel is a distance of 0.25, whatever part the mask takes.
-    fixed = torch.zeros(1, *SHAPE, 3, dtype=dtype)
-    moving, u = fixed + 0.5, torch.zeros(1, 3, *SHAPE, dtype=dtype)
-    for part in (slice(0, 2), slice(0, 20)):
-        weight = torch.zeros(1, 1, *SHAPE, dtype=dtype)
-        weight[:, :, part] = 0.7
-        # The mask's outside differs wildly and must not count.
-        other = moving.clone()
-        other[:, part.stop :] = 9
-
-        torch.testing.assert_close(float(kernel.descriptor_distance(fixed, other, u, weight)), 0.25)
-
-
 def test_two_calls_give_the_same_bits() -> None:
-    fixed, moving, displacement, weight = (a.float() for a in distance_arguments())
-    image = noise(1, 4, *SHAPE, dtype=torch.float32)
+    points = positions_off_lattice(POINTS, SHAPE, 4, outside=True)
+    image = noise(1, 4, *SHAPE)
 
     def everything() -> list[Tensor]:
-        u, values = leaf(displacement, torch.float32), leaf(image, torch.float32)
-        distance = kernels.descriptor_distance(fixed, moving, u, weight)
-        sampled = kernels.sample(values, u)
-        (distance + sampled.square().sum()).backward()
-        return [distance.detach(), sampled.detach(), u.grad, values.grad]
+        at, values = leaf(points, torch.float32), leaf(image, torch.float32)
+        sampled = kernels.sample(values, at)
+        sampled.square().sum().backward()
+        return [sampled.detach(), at.grad, values.grad]
 
     for first, second in zip(everything(), everything(), strict=True):
         assert torch.equal(first, second)
+
+
+def test_on_the_edge_itself_there_is_no_slope_across_it() -> None:
+    image = noise(1, 1, *SHAPE)
+    at = torch.tensor([0.0, 30.0, 5.2], dtype=torch.float64).view(1, 3, 1, 1, 1)
+    slopes = []
+    for implementation, dtype in ((reference, torch.float64), (cpu, torch.float32)):
+        point = leaf(at, dtype)
+        implementation.sample(image.to(dtype), point).sum().backward()
+        slopes.append(point.grad.double())
+
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=0, atol=1e-6)
+    assert slopes[0].flatten()[:2].tolist() == [0, 0]
 
 
 def test_an_axis_of_one_voxel_is_refused_by_the_door() -> None:

@@ -1,0 +1,123 @@
+"""How much memory a registration needs at most, told in advance from the size of its working grid.
+
+The terms are the arrays that are alive together at the worst moments of the finest level and of the final
+maps. What temporary arrays add was measured; ``tests/registration/test_memory.py`` measures it again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bids_nodereg.registration.optimise import velocity_lattice
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bids_nodereg.registration.settings import RegistrationSettings
+
+NUMBER = 4
+"""Bytes of a float32."""
+
+IMAGES = 4
+"""Both images and their masks."""
+
+LANES = 16
+"""Stored channels of a descriptor come in multiples of this."""
+
+CHANNELS = {"mind": 6, "mind-ssc": 12, "contrastive": 12, "contrastive+mind-ssc": 24}
+"""Of each descriptor; `mind` has 26 in a dense search region."""
+
+RUNTIME = {"cpu": 480 << 20, "cuda": 600 << 20}
+"""What torch, the compiled kernels and their libraries take for themselves."""
+
+
+@dataclass(frozen=True)
+class _Temporaries:
+    """Arrays that an implementation holds for a moment, in float32 volumes.
+
+    Attributes
+    ----------
+    stored
+        Bytes of a stored value of a descriptor.
+    describing
+        For each channel of the descriptor that is being made, on the image's lattice.
+    recomputing
+        The same where the descriptor of the warped image is made anew, and differentiated, each time.
+    lattice
+        For each channel of the network, on the velocity lattice: weights, their gradients and moments,
+        features and what convolutions unfold.
+    vectors
+        Vectors (three numbers a voxel) on the velocity lattice: velocity, flows and their gradients.
+    maps
+        Vectors on the working grid while the final maps are made.
+    """
+
+    stored: int
+    describing: float
+    recomputing: float
+    lattice: float
+    vectors: float
+    maps: float
+
+
+_TEMPORARIES = {
+    "cpu": _Temporaries(stored=1, describing=1.5, recomputing=9.0, lattice=10.0, vectors=8.0, maps=4.5),
+    "cuda": _Temporaries(stored=2, describing=4.0, recomputing=12.0, lattice=14.0, vectors=40.0, maps=12.0),
+}
+
+
+def peak_bytes(
+    shape: Sequence[int], settings: RegistrationSettings, device: Literal["cpu", "cuda"] = "cpu"
+) -> int:
+    """Most bytes that :func:`.register.register` holds at a time, with what the libraries take.
+
+    Parameters
+    ----------
+    shape
+        Of the working grid.
+    settings
+        The whole choice.
+    device
+        For `cpu` resident memory of a process that registers one pair after the other; for `cuda` memory of
+        the card, for each pair at a time.
+
+    Returns
+    -------
+    int
+        An estimate: within a quarter on the CPU for the presets. Not measured on a card.
+    """
+    voxels = math.prod(shape)
+    extra = _TEMPORARIES[device]
+    images = IMAGES * NUMBER * voxels
+    levels = max(_level_bytes(shape, number, settings, extra) for number in range(len(settings.levels)))
+    maps = 3 * NUMBER * extra.maps * voxels
+    return int(RUNTIME[device] + images + max(levels, maps))
+
+
+def _level_bytes(
+    shape: Sequence[int], number: int, settings: RegistrationSettings, extra: _Temporaries
+) -> float:
+    """Of a level, without the images at full resolution."""
+    level = settings.levels[number]
+    voxels = math.prod(shape) / level.shrink**3
+    points = math.prod(velocity_lattice(shape, level, settings.velocity.lattice))
+    channels = _channels(settings)
+    filled = math.ceil(channels / LANES) * LANES
+    stored = 2 * filled * extra.stored * voxels
+    making = extra.recomputing if settings.descriptor.recompute else extra.describing
+    describing = NUMBER * channels * making * voxels
+    network = settings.velocity.channels if settings.velocity.name == "decoder" else 3
+    parts = settings.velocity.time_parts
+    lattice = NUMBER * (network * extra.lattice * parts + 3 * (extra.vectors + 3 * (parts - 1))) * points
+    if settings.descriptor.recompute:  # then the descriptor lives beside the network
+        return describing + lattice
+    return stored + max(describing, lattice)
+
+
+def _channels(settings: RegistrationSettings) -> int:
+    descriptor = settings.descriptor
+    if descriptor.name == "mind" and descriptor.search_radius > 0:
+        return 26
+    return CHANNELS.get(descriptor.name, 1)
