@@ -21,7 +21,7 @@ def candidate_table(candidates: Iterable[Candidate], left_out: Sequence[LeftOut]
     pairs = [_row(candidate) for candidate in candidates]
     taken = sum(row[0] == "yes" for row in pairs)
     files = [("no", "-", "-", posixpath.basename(left.relative), left.reason) for left in left_out]
-    rows = [*pairs, *files]
+    rows = [tuple(" ".join(cell.split()) for cell in row) for row in (*pairs, *files)]
     columns = list(zip(_HEADINGS, *rows, strict=True))
     widths = [max(len(cell) for cell in column) for column in columns]
     lines = [
@@ -81,7 +81,10 @@ def no_pair_message(subject: str, selection: Selection) -> str:
     found = Counter(image.suffix for image in selection.images)
     contrasts = ", ".join(f"{suffix} ({count})" for suffix, count in found.items()) or "none"
     reasons = Counter(left.reason for left in selection.left_out)
-    left_out = "".join(f"; {count} left out: {reason}" for reason, count in reasons.items())
+    first = {left.reason: left.relative for left in reversed(selection.left_out)}
+    left_out = "".join(
+        f"; {count} left out (such as {first[reason]}): {reason}" for reason, count in reasons.items()
+    )
     return (
         f"sub-{subject}: no pair. Contrasts found: {contrasts}{left_out}. "
         "Look at --dry-run for every reason, and check --session-label, --bids-filter-file and --pairs."

@@ -6,7 +6,6 @@ participants starts at once; see :mod:`bids_nodereg.bids.index` for how they are
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from bids_nodereg.bids.filters import Filters
 from bids_nodereg.bids.image import CONTRASTS, RAW, Image, LabelMap, SideFile, contrast_problem, misplaced
 from bids_nodereg.bids.index import database_layout, find_images, layout_of
 from bids_nodereg.bids.labels import expand_labels
-from bids_nodereg.bids.names import DESCRIPTION, natural_key, parse_name
+from bids_nodereg.bids.names import DESCRIPTION, IMAGE_EXTENSIONS, natural_key, parse_name
 from bids_nodereg.bids.scans import read_timeline
 from bids_nodereg.bids.sessions import Timeline
 from bids_nodereg.errors import (
@@ -33,6 +32,7 @@ from bids_nodereg.errors import (
     NothingSelectedError,
     UsageError,
 )
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -177,7 +177,7 @@ class Dataset:
         """Tell the images of a participant that may pair up from those that are left out, with reasons."""
         names = {image.relative for image in everything if image in chosen}
         wanted = set(expand_labels(sessions, "ses", [image.session or "" for image in everything]))
-        left_out: dict[str, str] = {}
+        left_out = _no_images(self.root, subject)
         kept = []
         for image in everything:
             reason = _misplaced(image) or (_reason_left_out(image, queries) if image not in chosen else "")
@@ -278,7 +278,7 @@ def read_description(root: Path) -> dict[str, Any]:
     """
     path = root / DESCRIPTION
     try:
-        description = json.loads(path.read_text(encoding="utf-8-sig"))
+        description = read_json(path)
     except OSError as error:
         msg = f"{path}: cannot be read ({error.strerror or error}); every BIDS data set needs this file."
         raise InvalidDatasetError(msg) from error
@@ -303,6 +303,43 @@ def _folders(root: Path, key: str) -> tuple[str, ...]:
         msg = f"{root}: cannot be listed ({error.strerror or error}). Check the permissions."
         raise MissingInputError(msg) from error
     return tuple(sorted((name.removeprefix(f"{key}-") for name in found), key=natural_key))
+
+
+def _no_images(root: Path, subject: str) -> dict[str, str]:
+    """What lies among the anatomical images with the ending of one and is none, with the reason.
+
+    pybids goes into such a folder, and gives up names that are not BIDS.
+    """
+    own = root / f"sub-{subject}"
+    reasons: dict[str, str] = {}
+    for anat in (own / "anat", *sorted(own.glob("ses-*/anat"))):
+        try:
+            with os.scandir(anat) as entries:
+                found = {entry.name: entry.is_dir() for entry in entries}
+        except OSError:  # it is not there; one that may not be listed is told of by the index
+            continue
+        for name in sorted(found):
+            reason = _no_image(name, is_folder=found[name])
+            if reason and name.endswith(IMAGE_EXTENSIONS) and not name.startswith("."):
+                relative = (anat / name).relative_to(root).as_posix()
+                reasons[_shown(relative)] = reason
+    return reasons
+
+
+def _no_image(name: str, *, is_folder: bool) -> str:
+    """Why something with the ending of an image is none; empty when it may be one."""
+    if is_folder:
+        return "a folder, expected a file"
+    if _shown(name) != name:
+        return "its name is not UTF-8: rename it"
+    if parse_name(name) is None:
+        return "its name is not sub-<label>_..._<suffix> with each entity once: rename it"
+    return ""
+
+
+def _shown(name: str) -> str:
+    """The name as text: bytes of it that are no UTF-8 are spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_derived(image: Image) -> bool:

@@ -17,7 +17,6 @@ no second opinion on the one it lies on.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from itertools import chain, combinations
@@ -36,6 +35,7 @@ from bids_nodereg.bids.names import (
     parse_name,
 )
 from bids_nodereg.bids.output_texts import NAME
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,7 +137,7 @@ def _scan(
 def _is_our_output(root: Path) -> bool:
     """Whether a data set was made by this program."""
     try:
-        makers = json.loads((root / DESCRIPTION).read_text(encoding="utf-8-sig"))["GeneratedBy"]
+        makers = read_json(root / DESCRIPTION)["GeneratedBy"]
         return any(maker["Name"] == NAME for maker in makers)
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -163,7 +163,7 @@ def _raw_reference(path: Path, image: Image) -> str | None:
     """Raw image that a file's sidecar gives as its grid, when it gives one that is in the data set."""
     sidecar = beside(path, ".json")
     try:
-        value = json.loads(sidecar.read_text(encoding="utf-8-sig"))["SpatialReference"]
+        value = read_json(sidecar)["SpatialReference"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if image.dataset != RAW or not isinstance(value, str) or not value.startswith("bids:"):

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from bids_nodereg.bids.inside import checked_folder, checked_name, refuse_links_out
 from bids_nodereg.bids.names import Entity, build_name, clean_label
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ FindOwner = Callable[["Pair", "Outputs"], Owner]
 
 @dataclass(frozen=True)
 class Outputs:
-    """Every output path of one pair; nothing is made or written by it.
+    """Every output path of one pair, all of them inside the output folder; nothing is written by it.
 
     Attributes
     ----------
@@ -63,6 +64,11 @@ class Outputs:
         written once for each, and the paths here are those of the first (:meth:`at`).
     to_template
         Whether the fixed image is that of a template.
+
+    Raises
+    ------
+    OutputError
+        When it is made, or asked for a path: if a label would lead outside, or makes too long a name.
     """
 
     out_dir: Path
@@ -73,6 +79,21 @@ class Outputs:
     to_label: str
     resolutions: tuple[str, ...] = ("",)
     to_template: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the folders, of which all paths are made."""
+        for folder in (self.folder, self.figures_dir):
+            checked_folder(folder, self.out_dir)
+
+    def refuse_links_out(self) -> None:
+        """Refuse to write where a symbolic link in the output folder leads outside.
+
+        Raises
+        ------
+        OutputError
+            If one does.
+        """
+        refuse_links_out(self.out_dir, (self.folder, self.figures_dir))
 
     def at(self, resolution: str) -> Outputs:
         """Give the same outputs with the images in the fixed space at one resolution."""
@@ -163,12 +184,13 @@ class Outputs:
     @property
     def qc_json(self) -> Path:
         """Quality measures."""
-        return self.folder / build_name((*self._transform(inverse=False), ("mode", "image")), "qc", ".json")
+        entities = (*self._transform(inverse=False), ("mode", "image"))
+        return self.folder / checked_name(build_name(entities, "qc", ".json"))
 
     @property
     def report_html(self) -> Path:
         """Report of the participant, one for all its pairs."""
-        return self.out_dir / f"sub-{dict(self.lead)['sub']}.html"
+        return self.out_dir / checked_name(f"sub-{dict(self.lead)['sub']}.html")
 
     @property
     def figures_dir(self) -> Path:
@@ -250,12 +272,12 @@ class Outputs:
     def _xfm(self, extension: str, desc: str = "", *, inverse: bool = False) -> Path:
         entities = (*self._transform(inverse=inverse), ("mode", "image"))
         described = (*entities, ("desc", desc)) if desc else entities
-        return self.folder / build_name(described, "xfm", extension)
+        return self.folder / checked_name(build_name(described, "xfm", extension))
 
     def _in_fixed_space(self, desc: str, suffix: str, extension: str, more: Sequence[Entity] = ()) -> Path:
         res = (("res", self.resolutions[0]),) if self.resolutions[0] else ()
         entities = (*self.lead, ("space", self.to_label), *res, *more, ("desc", desc))
-        return self.folder / build_name(entities, suffix, extension)
+        return self.folder / checked_name(build_name(entities, suffix, extension))
 
 
 def velocity_desc(part: int, parts: int) -> str:

@@ -7,7 +7,6 @@ entities, and may have others. Labels may hold ``*``. What belongs to an image s
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from bids_nodereg.bids.derivative_inputs import Derivative, files_of
+from bids_nodereg.bids.image import name_problem
 from bids_nodereg.bids.names import beside, clean_label
 from bids_nodereg.errors import UsageError
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -127,7 +128,7 @@ class Extra:
     def told(self) -> dict[str, Any]:
         """What its sidecar says; empty where there is none that can be read."""
         try:
-            content = json.loads(self.sidecar.read_text("utf-8-sig"))
+            content = read_json(self.sidecar)
         except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
@@ -184,6 +185,9 @@ def find_extras(
         for path, name in files_of(root, image):
             matching = [each for each in wanted if each.matches(name)]
             if path == image.path or path in taken or not matching:
+                continue
+            if name_problem(name):
+                LOG.warning("Not carried: %s: %s.", path, name_problem(name))
                 continue
             uri = f"bids:{dataset}:{quote(path.relative_to(root).as_posix())}"
             extra = Extra(path, uri, name, asked=any(each not in ALWAYS for each in matching))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.bids.image import CONTRASTS
 from bids_nodereg.bids.names import LONG_TO_SHORT, strip_prefix
 from bids_nodereg.errors import MissingInputError, UsageError
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,7 +74,7 @@ def read_filters(path: Path) -> Filters:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
     except OSError as error:
         msg = f"{path}: the BIDS filter file cannot be read ({error.strerror or error})."
         raise MissingInputError(msg) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -45,6 +47,9 @@ NOT_PAIRED: dict[str, str] = {
     "mask": "a mask, not an image",
     "roi": "a region, not an image",
 }
+LONGEST_STEM = 120
+"""Characters of an image's name before the extension: outputs add to it, and file systems take 255."""
+
 NO_CONTRAST = "not a weighted anatomical image (quantitative map, file collection or unknown suffix)"
 
 
@@ -156,10 +161,15 @@ def image_from_name(path: Path, relative: str, dataset: str = RAW) -> Image | No
 
 
 def name_problem(name: FileName) -> str:
-    """Say in words which part of a name BIDS does not allow; empty when none: output names are made of it."""
+    """Say in words what forbids that output names are made of a name; empty when nothing does."""
     parts = (*(part for entity in name.entities for part in entity), name.suffix)
     wrong = [part for part in parts if clean_label(part) != part]
-    return f"its name has {wrong[0]!r}; BIDS allows letters, digits and + only: rename it" if wrong else ""
+    if wrong:
+        return f"its name has {wrong[0]!r}; BIDS allows letters, digits and + only: rename it"
+    length = sum(len(part) + 1 for part in parts)
+    if length > LONGEST_STEM:
+        return f"its name has {length} characters; {LONGEST_STEM} leave room for what is added: rename it"
+    return ""
 
 
 def misplaced(relative: str, name: FileName) -> str:
@@ -183,10 +193,32 @@ def long_entities(name: FileName) -> tuple[Entity, ...]:
 
 def file_problem(path: Path) -> str:
     """Say in words why a path that was listed is no readable file; empty when it is one."""
-    if path.is_file():
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        return _why_no_file(path, error)
+    except ValueError:
+        return "its name holds a byte that no name can hold (NUL)"
+    if stat.S_ISREG(mode):
         return ""
-    if path.is_symlink():
-        return "broken symbolic link: the contents are not here (git-annex or DataLad: get the file first)"
+    return "a folder, expected a file" if stat.S_ISDIR(mode) else "no regular file"
+
+
+def _why_no_file(path: Path, error: OSError) -> str:
+    """Why nothing can be told of a path."""
+    if error.errno == errno.ELOOP:
+        return "a symbolic link that leads back to itself: remove it, and fetch the file again"
+    if isinstance(error, PermissionError):
+        return "it may not be looked at: check the permissions of its folder"
+    try:
+        is_link = path.is_symlink()
+    except OSError:
+        is_link = False
+    if is_link:
+        return (
+            "broken symbolic link: the contents are not here (git-annex or DataLad: get the file first, with "
+            "'datalad get' or 'git annex get')"
+        )
     return "the file is not there (any more)"
 
 

@@ -8,19 +8,24 @@ Metadata are not indexed: the pairing goes by names, and a sidecar that is broke
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections import defaultdict
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bids_nodereg.bids.database import check_database
 from bids_nodereg.bids.image import Image, image_from_name
 from bids_nodereg.errors import MissingInputError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bids_nodereg.bids.filters import Query
+
+LOG = logging.getLogger("nodereg")
 
 DATABASE_FILE = "layout_index.sqlite"  # the name is pybids' own
 MOST_NAMED = 50
@@ -64,20 +69,28 @@ def database_layout(root: Path, database_dir: Path) -> Layout:
     OutputError
         If it is missing and the folder cannot be written.
     """
+    if "?" in str(database_dir):
+        msg = f"{database_dir}: SQLAlchemy takes what follows '?' for options. Give a folder without it."
+        raise UsageError(msg)
     if not (database_dir / DATABASE_FILE).is_file():
         _make_database(root, database_dir)
+    check_database(database_dir / DATABASE_FILE, root)
     from bids.layout import BIDSLayout
+
+    with _telling(database_dir):
+        return BIDSLayout(root, validate=False, database_path=str(database_dir))
+
+
+@contextmanager
+def _telling(database_dir: Path) -> Iterator[None]:
+    """Turn what pybids makes of a damaged database into one message."""
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        layout = BIDSLayout(root, validate=False, database_path=str(database_dir))
-    except (SQLAlchemyError, ValueError, AttributeError, TypeError) as error:
+        yield
+    except (SQLAlchemyError, ValueError, LookupError, AttributeError, TypeError, re.error) as error:
         msg = f"{database_dir / DATABASE_FILE}: no usable pybids database ({error}). Delete it to remake it."
         raise UsageError(msg) from error
-    if not root.samefile(layout.root):
-        msg = f"{database_dir}: this pybids database is of {layout.root}, not of {root}. Give another folder."
-        raise UsageError(msg)
-    return layout
 
 
 def find_images(layout: Layout, root: Path, subjects: Sequence[str], query: Query) -> dict[str, list[Image]]:
@@ -85,6 +98,11 @@ def find_images(layout: Layout, root: Path, subjects: Sequence[str], query: Quer
 
     A value is None for "has no such entity" and ``"*"`` for "has one, whatever it is", as in fMRIPrep's
     filter files.
+
+    Raises
+    ------
+    UsageError
+        If a database is damaged, or names a file outside of the data set.
     """
     from bids.layout import Query as Special
 
@@ -95,10 +113,27 @@ def find_images(layout: Layout, root: Path, subjects: Sequence[str], query: Quer
         arguments[entity] = values if isinstance(value, list) else values[0]
     if len(subjects) <= MOST_NAMED:
         arguments["subject"] = list(subjects)
-    # scope "self": never the derivatives that a database may have attached;
-    # "allow": an entity that the index does not know is one that no file has
-    names = layout.get(scope="self", invalid_filters="allow", return_type="filename", **arguments)
-    return _by_participant(root, (Path(name).relative_to(layout.root) for name in names), set(subjects))
+    database = layout.connection_manager.database_file
+    with nullcontext() if database is None else _telling(Path(database).parent):
+        # "allow": an entity that the index does not know is one that no file has
+        names = layout.get(scope="self", invalid_filters="allow", return_type="filename", **arguments)
+        relative = [_below(Path(name), layout.root) for name in names]
+    return _by_participant(root, relative, set(subjects))
+
+
+def _below(path: Path, root: str) -> Path:
+    """Give a path relative to the root of the data set.
+
+    Raises
+    ------
+    ValueError
+        If it leads outside, which only a database can say.
+    """
+    relative = path.relative_to(root)
+    if ".." in relative.parts:
+        msg = f"{str(path)!r} leads out of {root}"
+        raise ValueError(msg)
+    return relative
 
 
 def _by_participant(root: Path, names: Iterable[Path], subjects: set[str]) -> dict[str, list[Image]]:
@@ -121,18 +156,41 @@ def _by_participant(root: Path, names: Iterable[Path], subjects: set[str]) -> di
 def _index(root: Path, ignore: Sequence[str], database_dir: Path | None) -> Layout:
     from bids.layout import BIDSLayout, BIDSLayoutIndexer
 
-    patterns = [re.compile(pattern) for pattern in ignore]
+    patterns = [*(re.compile(pattern) for pattern in ignore), _NotText()]
     indexer = BIDSLayoutIndexer(index_metadata=False, ignore=patterns)
     database = None if database_dir is None else str(database_dir)
     # the entities of derivatives too, because a filter may ask for desc- or space-
     configs = ["bids", "derivatives"]
-    return BIDSLayout(root, validate=False, indexer=indexer, database_path=database, config=configs)
+    return BIDSLayout(
+        root,
+        validate=False,
+        indexer=indexer,
+        database_path=database,
+        reset_database=True,
+        config=configs,
+    )
+
+
+class _NotText:
+    """In place of a pattern: names whose bytes are no UTF-8, which no database holds, are passed over."""
+
+    def search(self, path: str) -> bool:
+        """Whether a path is such a one; then it is told."""
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            LOG.warning("%s: the name is not UTF-8, so the file is passed over. Rename it to use it.", shown)
+            return True
+        return False
 
 
 def _make_database(root: Path, database_dir: Path) -> None:
     try:
         database_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=database_dir) as temporary:
+            # made here, because SQLite does not give its files the mode that the user's umask asks for
+            (Path(temporary) / DATABASE_FILE).touch()
             _index(root, (_NOT_RAW,), Path(temporary))
             (Path(temporary) / DATABASE_FILE).replace(database_dir / DATABASE_FILE)
     except OSError as error:

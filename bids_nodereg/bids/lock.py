@@ -1,10 +1,11 @@
-"""Let one process at a time change the files that all workers share."""
+"""Locks between processes: one at a time changes what all share, and one at a time does a pair."""
 
 from __future__ import annotations
 
 import os
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bids_nodereg.errors import OutputError
@@ -20,15 +21,79 @@ except ImportError:  # not on Windows
 
 LOCK = ".nodereg.lock"
 _PAUSE_S = 0.02
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link would make the file elsewhere
+
+
+@dataclass(frozen=True)
+class Held:
+    """A lock that this process holds until :func:`let_go`, or until it dies.
+
+    Attributes
+    ----------
+    path
+        The lock file.
+    descriptor
+        Of the locked file; None where the system knows no locks, and the work is done without.
+    """
+
+    path: Path
+    descriptor: int | None
+
+
+def hold(path: Path) -> Held | None:
+    """Take the lock of a file, which is made when missing; its folder must be there.
+
+    The system frees the lock of a process that dies, whatever kills it; the file that it leaves is no
+    lock. Where the system knows no locks (Windows, some network file systems) everybody gets it.
+
+    Returns
+    -------
+    Held or None
+        None where another has it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be made.
+    """
+    if not _has_locks():
+        return Held(path, None)
+    while True:
+        try:
+            descriptor = os.open(path, _FLAGS, 0o666)
+        except PermissionError:
+            if path.exists():
+                return None  # another user's: it goes when that one is done
+            raise
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError:  # this file system has no locks
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            return Held(path, None)
+        if _is_still(path, descriptor):
+            return Held(path, descriptor)
+        os.close(descriptor)  # its holder has removed it in between
+
+
+def let_go(held: Held) -> None:
+    """Free a lock, and remove its file."""
+    if held.descriptor is None:
+        return
+    with suppress(OSError):  # must not hide an error of the work
+        held.path.unlink(missing_ok=True)  # while held, so that nobody else's is removed
+    os.close(held.descriptor)
 
 
 @contextmanager
 def locked(folder: Path, *, patience_s: float = 60.0) -> Iterator[None]:
     """Hold the lock of a folder; the folder is made when missing, the lock file removed afterwards.
 
-    The system frees the lock of a process that dies. Where it knows no locks (Windows, some network
-    file systems), or the holder does not end in time, the work is done without: better a line lost
-    than a run.
+    Where the system knows no locks, or the holder does not end in time, the work is done without: better
+    a line lost than a run.
 
     Parameters
     ----------
@@ -45,7 +110,7 @@ def locked(folder: Path, *, patience_s: float = 60.0) -> Iterator[None]:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held = _acquire(path, time.monotonic() + patience_s)
+        held = _wait_for(path, time.monotonic() + patience_s)
     except OSError as error:
         msg = f"{path}: cannot be written ({error.strerror or error}). Check the free space and permissions."
         raise OutputError(msg) from error
@@ -53,33 +118,20 @@ def locked(folder: Path, *, patience_s: float = 60.0) -> Iterator[None]:
         yield
     finally:
         if held is not None:
-            with suppress(OSError):  # must not hide an error of the work
-                path.unlink(missing_ok=True)  # while held, so that nobody else's is removed
-            os.close(held)
+            let_go(held)
 
 
-def _acquire(path: Path, deadline: float) -> int | None:
-    """Descriptor of the locked file; None when there is no lock to be had."""
-    while fcntl is not None and time.monotonic() < deadline:
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except PermissionError:
-            if not path.exists():
-                raise
-            time.sleep(_PAUSE_S)  # another user's: wait until it is gone
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_still(path, descriptor):
-                return descriptor
-        except BlockingIOError:
-            time.sleep(_PAUSE_S)
-        except OSError:  # this file system has no locks
-            os.close(descriptor)
-            path.unlink(missing_ok=True)
-            return None
-        os.close(descriptor)  # another's lock, or a file that its holder has removed: try anew
+def _wait_for(path: Path, deadline: float) -> Held | None:
+    """Take a lock as soon as it is free; None when it is not by then."""
+    while time.monotonic() < deadline:
+        if held := hold(path):
+            return held
+        time.sleep(_PAUSE_S)
     return None
+
+
+def _has_locks() -> bool:
+    return fcntl is not None
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -160,7 +160,7 @@ def check_output_folder(out_dir: Path) -> dict[str, Any]:
     try:
         description = json.loads(text)
         names = [entry["Name"] for entry in description["GeneratedBy"]]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         description, names = {}, []
     if NAME not in names:
         maker = ", ".join(str(name) for name in names) or "something else than a program (raw data?)"

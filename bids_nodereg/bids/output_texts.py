@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from bids_nodereg.plain_text import printable
+
 NAME = "nodereg"
 CODE_URL = "https://github.com/nodereg/nodereg"
 
@@ -47,7 +49,12 @@ Points go the other way round: the same file takes points of B to points of A.
 
 def readme_text(name: str) -> str:
     """README.md of the output of the data set ``name``."""
-    return _README.format(name=name)
+    return _README.format(name=_in_one_line(name))
+
+
+def _in_one_line(text: str) -> str:
+    """Text in one line without markup: viewers of Markdown pass HTML on."""
+    return " ".join(printable(text).split()).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def citation_text(name: str, version: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
+
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +53,7 @@ def _agree(told: Told | None, expected: Told) -> bool:
 def _told_by(path: Path) -> Told | None:
     """Image that was resampled, image it went onto, and direction of the transform."""
     try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
+        sidecar = read_json(path)
         return (sidecar["Sources"][0], sidecar["SpatialReference"], sidecar.get("Direction"))
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
@@ -13,7 +14,7 @@ from bids_nodereg.errors import MissingInputError, UsageError
 from bids_nodereg.tables import as_rows, read_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from bids_nodereg.bids.dataset import Dataset
@@ -34,7 +35,8 @@ def read_pairs_file(path: Path, dataset: Dataset) -> list[Candidate]:
     Returns
     -------
     list of Candidate
-        One a row; a row with a file that is not there is not taken and says so.
+        One a row; a row with a file that is not there is not taken and says so, nor is one that stands there
+        before.
 
     Raises
     ------
@@ -45,6 +47,7 @@ def read_pairs_file(path: Path, dataset: Dataset) -> list[Candidate]:
     """
     rows = _read_rows(path)
     candidates = [_candidate(f"{path}: line {number}", row, dataset) for number, row in rows]
+    candidates = _each_once([number for number, _ in rows], candidates)
     if not any(candidate.taken for candidate in candidates):
         reasons = "; ".join(dict.fromkeys(candidate.reason for candidate in candidates)) or "it has no rows"
         msg = f"{path}: no pair is left: {reasons}."
@@ -62,6 +65,17 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         )
         raise UsageError(msg)
     return as_rows(path, columns, lines, problem=UsageError)
+
+
+def _each_once(lines: Sequence[int], candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Take a row that stands there twice, with all that belongs to it, once."""
+    first: dict[Pair, int] = {}
+    kept = []
+    for line, candidate in zip(lines, candidates, strict=True):
+        before = line if candidate.pair is None else first.setdefault(candidate.pair, line)
+        again = replace(candidate, pair=None, reason=f"the pair of line {before} again")
+        kept.append(candidate if before == line else again)
+    return kept
 
 
 def _candidate(where: str, row: dict[str, str], dataset: Dataset) -> Candidate:

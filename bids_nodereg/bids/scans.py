@@ -10,7 +10,6 @@ shifted to hide them are as good as true ones.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from datetime import datetime, timezone
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from bids_nodereg.bids.names import strip_prefix
 from bids_nodereg.bids.sessions import Timeline
 from bids_nodereg.errors import NodeRegError
+from bids_nodereg.json_files import read_json
 from bids_nodereg.tables import read_table
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _age_unit(root: Path, table: Path) -> float:
     """Days in the unit of ``age``; BIDS means years where no unit is told."""
     for path in (table.with_suffix(".json"), root / "sessions.json"):
         try:
-            unit = json.loads(path.read_text(encoding="utf-8-sig"))["age"]["Units"]
+            unit = read_json(path)["age"]["Units"]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         return _DAYS_PER.get(str(unit).strip().lower().rstrip("s"), _DAYS_PER["year"])

@@ -8,7 +8,6 @@ user allows it (``--fetch-templates``).
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from bids_nodereg.bids.names import IMAGE_EXTENSIONS, parse_name
 from bids_nodereg.bids.spaces import TEMPLATEFLOW
 from bids_nodereg.bids.templates import DEFAULT_CONTRAST, Template, TemplateGrid, local_template
 from bids_nodereg.errors import MissingInputError, UsageError
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -237,7 +237,7 @@ def _files(home: Path, space: OutputSpace) -> Iterator[_File]:
 def _description(folder: Path) -> tuple[str, str]:
     """Name and licence that the template's description gives; empty where it gives none."""
     try:
-        content = json.loads((folder / "template_description.json").read_text(encoding="utf-8-sig"))
+        content = read_json(folder / "template_description.json")
         return str(content.get("Name", "")), str(content.get("License", ""))
     except (OSError, ValueError, AttributeError):
         return "", ""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
 
-from bids_nodereg.errors import DataError, MissingInputError, UsageError
+from bids_nodereg.errors import DataError, UsageError
 from bids_nodereg.imaging.chain import Chain
 from bids_nodereg.imaging.maps import DisplacementField
+from bids_nodereg.imaging.matlab4 import read_matrices
 from bids_nodereg.imaging.transforms import (
     AFFINE_TYPES,
     affine_from_parameters,
+    check_file,
     read_affine_txt,
     read_displacement_nifti,
     read_parts_h5,
@@ -60,7 +60,7 @@ def read_chain(files: Sequence[TransformFile | Path]) -> Chain:
     Raises
     ------
     MissingInputError
-        If a file is not there.
+        If a file is not there or may not be read.
     DataError
         If a file is damaged or holds a transform of another kind.
     UsageError
@@ -83,9 +83,7 @@ def _inverted(parts: list[Part], path: Path) -> list[Part]:
 
 def _read_parts(path: Path) -> list[Part]:
     """Parts of one file, in the order in which they act."""
-    if not path.is_file():
-        msg = f"{path}: no such transform file. Check the path."
-        raise MissingInputError(msg)
+    check_file(path)
     for endings, read in _READERS.items():
         if path.name.lower().endswith(endings):
             try:
@@ -111,16 +109,15 @@ def _read_composite(path: Path) -> list[Part]:
 def _read_mat(path: Path) -> list[Part]:
     """One affine in the MATLAB 4 form of ITK: its parameters, and the centre as ``fixed``."""
     try:
-        content: dict[str, Any] = loadmat(str(path))
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
+        content = read_matrices(path)
+    except (OSError, ValueError) as error:
         msg = f"{path}: not a readable ITK .mat transform ({error}). Write it again."
         raise DataError(msg) from error
-    kinds = [name for name in content if not name.startswith("__") and name != "fixed"]
+    kinds = [name for name in content if name != "fixed"]
     if len(kinds) != 1 or kinds[0].split("_")[0] not in AFFINE_TYPES or "fixed" not in content:
         msg = f"{path}: holds {kinds or 'nothing'}; expected one of {', '.join(AFFINE_TYPES)}. Convert it."
         raise DataError(msg)
-    parameters, centre = (np.asarray(content[name], np.float64).ravel() for name in (kinds[0], "fixed"))
-    return [affine_from_parameters(parameters, centre, path)]
+    return [affine_from_parameters(content[kinds[0]], content["fixed"], path)]
 
 
 _READERS: dict[tuple[str, ...], Callable[[Path], list[Part]]] = {

@@ -32,6 +32,9 @@ ITK_SHEAR_LIMIT = 1e-4  # ITK takes an sform whose unit axes are orthogonal to a
 SHEAR_LIMIT = 1e-3  # about 0.2 mm at the end of a 200 mm axis
 DISAGREEMENT_MM = 0.1  # float32 quaternions near half a turn are off by up to a few 0.01 mm
 SIZE_TOLERANCE = 1e-3  # relative, between pixdim and the length of the affine's columns
+VOXEL_SIZES_MM = (1e-4, 500.0)  # beyond, the header's unit is wrong: no scanner, microscope or field has such
+LEAST_EXTENT_MM = 1.0  # along the longest axis; below it is no brain, and no working grid fits in
+FARTHEST_MM = 1e6  # of the first voxel from the origin: beyond, float32 headers are off by millimetres
 MIN_VOXELS_ALONG_AXIS = 4
 """What registration needs."""
 
@@ -69,9 +72,11 @@ def read_header(image: Any, path: Path, *, least: int = MIN_VOXELS_ALONG_AXIS) -
         affine is sheared, singular, not finite or without voxel sizes.
     """
     shape, shape_notes = _spatial_shape(image.shape, path, least)
-    matrix, choice_notes = _chosen_affine(image.header, shape, path)
-    matrix, size_notes = _with_header_sizes(matrix, image.header, path)
-    matrix, unit_notes = _in_millimetres(matrix, image.header)
+    with np.errstate(all="ignore"):  # numbers that overflow are refused in the end
+        matrix, choice_notes = _chosen_affine(image.header, shape, path)
+        matrix, size_notes = _with_header_sizes(matrix, image.header, path)
+        matrix, unit_notes = _in_millimetres(matrix, image.header)
+        _check_sizes(matrix, shape, image.header, path)
     return Header(Grid(shape, matrix), (*shape_notes, *choice_notes, *size_notes, *unit_notes))
 
 
@@ -106,7 +111,7 @@ def _chosen_affine(
     try:
         sform = header.get_sform(coded=True)[0]
         qform = header.get_qform(coded=True)[0]
-    except nib.spatialimages.HeaderDataError as error:
+    except (nib.spatialimages.HeaderDataError, ValueError) as error:
         msg = f"{path}: the header's qform cannot be read ({error}). Repair the header."
         raise DataError(msg) from error
     if sform is None and qform is None:
@@ -177,13 +182,22 @@ def _with_header_sizes(
 
 def _in_millimetres(matrix: NDArray[np.float64], header: Any) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Convert an affine in metres or microns, as ITK does."""
-    unit = header.get_xyzt_units()[0]
+    unit = units(header)[0]
     if unit not in MM_PER_UNIT:  # millimetres, or not said: then millimetres
         return matrix, ()
     converted = matrix.copy()
     converted[:3] *= MM_PER_UNIT[unit]
     note = f"The header's unit is {unit}; positions are converted to millimetres, which nibabel does not do."
     return converted, (note,)
+
+
+def units(header: Any) -> tuple[str, str]:
+    """Units of space and time as NIfTI calls them; ``unknown`` also for codes that it does not have."""
+    space = int(header["xyzt_units"]) % 8
+    codes = (space, int(header["xyzt_units"]) - space)
+    known: Any = nib.nifti1.unit_codes.label
+    of_space, of_time = (known.get(code, "unknown") for code in codes)
+    return of_space, of_time
 
 
 def _header_sizes(header: Any, path: Path) -> NDArray[np.float64]:
@@ -195,6 +209,32 @@ def _header_sizes(header: Any, path: Path) -> NDArray[np.float64]:
         )
         raise DataError(msg)
     return sizes
+
+
+def _check_sizes(matrix: NDArray[np.float64], shape: tuple[int, int, int], header: Any, path: Path) -> None:
+    """Refuse voxel sizes that cannot be: a grid would have no end, or no extent."""
+    sizes = np.linalg.norm(matrix[:3, :3], axis=0)
+    least, most = VOXEL_SIZES_MM
+    unit = f"unit in the header: {units(header)[0]}"
+    if not (sizes.min() >= least and sizes.max() <= most):
+        msg = (
+            f"{path}: the voxel size is {_in_words(sizes)} mm ({unit}); expected between {least:g} and "
+            f"{most:g}. Repair the header."
+        )
+        raise DataError(msg)
+    if not np.abs(matrix[:3, 3]).max() <= FARTHEST_MM:
+        msg = (
+            f"{path}: the first voxel lies at {matrix[:3, 3].tolist()} mm ({unit}); expected at most "
+            f"{FARTHEST_MM:g} from the origin. Repair the header."
+        )
+        raise DataError(msg)
+    extent = sizes * shape
+    if extent.max() < LEAST_EXTENT_MM:
+        msg = (
+            f"{path}: the whole image is {_in_words(extent)} mm ({unit}); expected {LEAST_EXTENT_MM:g} mm "
+            "or more. Repair the header."
+        )
+        raise DataError(msg)
 
 
 def _check_invertible(matrix: NDArray[np.float64], name: str, path: Path) -> None:

@@ -125,7 +125,7 @@ def index_between(
     return apply_affine(whole, slab_index(grid, slab))
 
 
-@compiled(nogil=True)
+@compiled()
 def _linear_loop(
     values: NDArray[np.float32],
     index: NDArray[np.float64],
@@ -154,7 +154,7 @@ def _linear_loop(
             out[point, c] = v0 * (1.0 - wi) + v1 * wi
 
 
-@compiled(nogil=True)
+@compiled()
 def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDArray[np.int32]) -> None:
     size_i, size_j, size_k = labels.shape
     corner = np.empty(8, np.int32)
@@ -184,7 +184,7 @@ def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDAr
         out[point] = best
 
 
-@compiled(nogil=True)
+@compiled()
 def _neighbours(position: float, size: int) -> tuple[int, int, float]:
     """Find the two voxels around a position and the weight of the second; beyond the edge, the edge."""
     whole = floor(position + 0.5)

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import zlib
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.openers import ImageOpener
 from nibabel.volumeutils import apply_read_scaling
 
 from bids_nodereg.errors import DataError
 from bids_nodereg.files import atomic_path
-from bids_nodereg.imaging.header import read_header
-from bids_nodereg.imaging.volume import check_size, damaged, opened
+from bids_nodereg.imaging.gzip_files import open_to_write
+from bids_nodereg.imaging.header import read_header, units
+from bids_nodereg.imaging.nifti_file import (
+    NiftiFile,
+    check_real,
+    check_size,
+    damaged,
+    fill,
+    open_nifti,
+    opened_stream,
+    read_rest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,6 +68,8 @@ class Series:
         The fourth axis; None for a file of three axes.
     notes
         What was unusual about the header, one sentence each.
+    file
+        The file with its header.
     """
 
     path: Path
@@ -66,6 +77,7 @@ class Series:
     dtype: np.dtype[Any]
     times: Times | None
     notes: tuple[str, ...]
+    file: NiftiFile
 
     @property
     def count(self) -> int:
@@ -80,30 +92,17 @@ class Series:
         DataError
             If the file breaks off or does not decompress.
         """
-        image: Any = nib.load(self.path)
-        proxy = image.dataobj
-        stored = image.get_data_dtype()
-        size = int(np.prod(self.grid.shape)) * stored.itemsize
+        file = self.file
         try:
-            with ImageOpener(str(self.path)) as file:
-                file.seek(proxy.offset)
+            with opened_stream(self.path) as stream:
+                stream.seek(file.offset)
                 for _ in range(self.count):
-                    content = file.read(size)
-                    if len(content) < size:
-                        raise damaged(self.path, EOFError("the last volume is not whole"))
-                    raw = np.frombuffer(content, stored).reshape(self.grid.shape, order="F")
-                    yield apply_read_scaling(raw, proxy.slope, proxy.inter)
-                while file.read(2**20):  # gzip's checksum is at the end
-                    pass
+                    raw = np.empty(self.grid.shape, file.dtype, order="F")
+                    fill(stream, raw, self.path)
+                    yield apply_read_scaling(raw, *file.scaling)
+                read_rest(stream, self.path)  # gzip's checksum is at the end
         except (OSError, EOFError, zlib.error) as error:
             raise damaged(self.path, error) from error
-
-
-class _Spatial(NamedTuple):
-    """What :func:`read_header` looks at, without the fourth axis."""
-
-    shape: tuple[int, ...]
-    header: Any
 
 
 def open_series(path: Path) -> Series:
@@ -117,24 +116,23 @@ def open_series(path: Path) -> Series:
         If the file is damaged, is no NIfTI image of real numbers in three or four axes, or its affine
         cannot be used (:func:`~bids_nodereg.imaging.header.read_header`).
     """
-    image = opened(path)
-    known: Any = nib.Nifti1Image
-    stored = image.get_data_dtype()
-    shape = image.shape
-    if not isinstance(image, known) or stored.kind not in "iufb" or any(size != 1 for size in shape[4:]):
+    file = open_nifti(path)
+    check_real(file)
+    shape = file.shape
+    if any(size != 1 for size in shape[4:]):
         msg = (
-            f"{path}: {type(image).__name__} of {stored} with shape {shape}; expected a NIfTI image of real "
-            "numbers with three or four axes. A displacement field is given as a transform. Convert others."
+            f"{path}: the shape is {shape}; expected a NIfTI image of real numbers with three or four axes. "
+            "A displacement field is given as a transform. Convert others."
         )
         raise DataError(msg)
-    check_size(image, path)
-    grid, notes = read_header(_Spatial(shape[:3], image.header), path, least=1)
-    scaled = (image.dataobj.slope, image.dataobj.inter) != (1, 0)
+    check_size(file)
+    grid, notes = read_header(replace(file, shape=shape[:3]), path, least=1)
     times = None
     if len(shape) > 3 and shape[3] > 1:
-        step = float(image.header["pixdim"][4])
-        times = Times(shape[3], step, image.header.get_xyzt_units()[1])
-    return Series(path, grid, np.dtype(np.float64) if scaled else stored, times, notes)
+        step = float(file.header["pixdim"][4])
+        times = Times(shape[3], step, units(file.header)[1])
+    dtype = file.dtype if file.scaling == (1, 0) else np.dtype(np.float64)
+    return Series(path, grid, dtype, times, notes, file)
 
 
 @contextmanager
@@ -177,7 +175,7 @@ def write_series(
     header.set_data_offset(DATA_OFFSET)
     if times is not None:
         header["pixdim"][4] = times.step
-    with atomic_path(final) as temporary, ImageOpener(str(temporary), "wb") as file:
+    with atomic_path(final) as temporary, open_to_write(temporary) as file:
         header.write_to(file)
         file.write(bytes(DATA_OFFSET - file.tell()))
         yield lambda volume: file.write(np.asarray(volume, dtype).tobytes(order="F"))

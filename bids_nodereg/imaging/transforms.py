@@ -11,24 +11,31 @@ files written here (SimpleITK, ANTs, nitransforms; tests hold them together):
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import h5py
-import nibabel as nib
 import numpy as np
 
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import atomic_path, write_text
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.chain import Chain, chain_of
-from bids_nodereg.imaging.header import SCANNER_CODE
+from bids_nodereg.imaging.gzip_files import LEVEL, deflated
+from bids_nodereg.imaging.h5_parts import read_h5
+from bids_nodereg.imaging.h5_program import FIELD_GRID_NUMBERS
+from bids_nodereg.imaging.header import SCANNER_CODE, read_header
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
+from bids_nodereg.imaging.nifti_file import check_real, check_size, open_nifti
 from bids_nodereg.imaging.volume import save_nifti
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from bids_nodereg.imaging.h5_parts import H5Part
 
 FLIP = np.diag([-1.0, -1.0, 1.0])  # RAS <-> LPS, its own inverse
 FLIP_VECTOR = np.array([-1, -1, 1], dtype=np.float32)
@@ -36,6 +43,7 @@ VECTOR_INTENT = 1007
 AFFINE_TYPES = ("AffineTransform", "MatrixOffsetTransformBase")
 FIELD_TYPE = "DisplacementFieldTransform"
 PRECISION = "_double_3_3"  # so that readers keep the affine exact; the field is stored as float32
+LONGEST_TEXT = 2**16  # bytes of a text file that are looked at; an affine has some hundred
 MOST_PARTS = 9  # nitransforms sorts the groups of a file as strings, and the composite itself is group 0
 CHUNK = 2**18  # values in one compressed piece of an h5 field (1 MiB)
 
@@ -91,7 +99,7 @@ def read_composite_h5(path: Path) -> SpatialMap:
     DataError
         If the file is damaged or holds other transforms.
     """
-    _check_file(path)
+    check_file(path)
     return _as_map([part for part in read_parts_h5(path) if part is not None], path)
 
 
@@ -104,10 +112,8 @@ def read_parts_h5(path: Path) -> list[NDArray[np.float64] | DisplacementField | 
         If the file is damaged or holds other transforms.
     """
     try:
-        with h5py.File(path, "r") as file:
-            groups = file["TransformGroup"]
-            return [_read_group(groups[name], path) for name in sorted(groups, key=int)]
-    except (OSError, KeyError, ValueError) as error:
+        return [_from_part(part, path) for part in read_h5(path)]
+    except ValueError as error:
         msg = f"{path}: not a readable ITK transform file ({error}). Write it again."
         raise DataError(msg) from error
 
@@ -132,9 +138,10 @@ def read_affine_txt(path: Path) -> NDArray[np.float64]:
     DataError
         If the file holds anything but one affine of three dimensions.
     """
-    _check_file(path)
+    check_file(path)
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        with path.open("rb") as file:
+            lines = file.read(LONGEST_TEXT).decode("ascii").splitlines()
         fields = dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
         kind = fields["Transform"].strip().split("_")[0]
         parameters, centre = (
@@ -175,22 +182,21 @@ def read_displacement_nifti(path: Path) -> DisplacementField:
     DataError
         If the file is not a five-axis vector image of intent 1007.
     """
-    _check_file(path)
-    try:
-        image: Any = nib.load(path)
-        data = np.asarray(image.dataobj, dtype=np.float32)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
-        msg = f"{path}: not a readable NIfTI image ({error}). Write it again."
-        raise DataError(msg) from error
-    intent = int(image.header["intent_code"])
-    if data.ndim != 5 or data.shape[3:] != (1, 3) or intent != VECTOR_INTENT:
+    check_file(path)
+    file = open_nifti(path)
+    check_real(file)
+    intent = int(file.header["intent_code"])
+    if len(file.shape) != 5 or file.shape[3:] != (1, 3) or intent != VECTOR_INTENT:
         msg = (
-            f"{path}: got shape {data.shape} and intent {intent}; a displacement field needs (i, j, k, 1, 3) "
+            f"{path}: got shape {file.shape} and intent {intent}; a displacement field needs (i, j, k, 1, 3) "
             f"and intent {VECTOR_INTENT} (vectors in LPS mm). Convert it with an ITK program."
         )
         raise DataError(msg)
-    i, j, k = data.shape[:3]
-    return DisplacementField(Grid((i, j, k), image.affine), data[:, :, :, 0, :] * FLIP_VECTOR)
+    check_size(file)
+    grid = read_header(replace(file, shape=file.shape[:3]), path, least=1).grid
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused
+        vectors = np.asarray(file.read()[0], dtype=np.float32)[:, :, :, 0, :] * FLIP_VECTOR
+    return DisplacementField(grid, _finite(vectors, path))
 
 
 _ORIGIN_OF_FILE = {"HDFVersion": h5py.version.hdf5_version, "ITKVersion": "5", "OSName": "", "OSVersion": ""}
@@ -208,49 +214,58 @@ def _write_affine_group(group: Any, affine: NDArray[np.float64]) -> None:
 
 
 def _write_field_group(group: Any, field: DisplacementField) -> None:
-    """Write grid and vectors: component fastest, then i, j, k; one plane at a time."""
+    """Write grid and vectors: component fastest, then i, j, k."""
     grid = field.grid
     lps = FLIP @ grid.direction
     fixed = [*grid.shape, *(FLIP @ grid.affine[:3, 3]), *grid.spacing, *lps.ravel()]
     _write_strings(group, "TransformType", FIELD_TYPE + PRECISION)
     group.create_dataset("TransformFixedParameters", data=np.array(fixed, dtype=np.float64))
-    plane_size = grid.shape[0] * grid.shape[1] * 3
-    count = plane_size * grid.shape[2]
+    count = 3 * int(np.prod(grid.shape))
+    size = min(CHUNK, count)
     values = group.create_dataset(
         "TransformParameters",
         shape=(count,),
-        dtype=np.float32,
-        chunks=(min(CHUNK, count),),
+        dtype="<f4",
+        chunks=(size,),
         compression="gzip",
-        compression_opts=4,
+        compression_opts=LEVEL,
         shuffle=True,
     )
-    for k in range(grid.shape[2]):
+    # HDF5 would compress by zlib, and keep all other threads waiting meanwhile.
+    for number, piece in enumerate(_pieces(field, size)):
+        bytes_apart = np.ascontiguousarray(piece.astype("<f4").view(np.uint8).reshape(-1, 4).T)
+        values.id.write_direct_chunk((number * size,), deflated(bytes_apart.tobytes()))
+
+
+def _pieces(field: DisplacementField, size: int) -> Iterator[NDArray[np.float32]]:
+    """All components in the order of the file (LPS), so many at a time; zeros fill the last piece."""
+    rest = np.empty(0, np.float32)
+    for k in range(field.grid.shape[2]):
         plane = (field.vectors[:, :, k] * FLIP_VECTOR).transpose(1, 0, 2)
-        values[k * plane_size : (k + 1) * plane_size] = plane.ravel()
+        rest = np.concatenate([rest, plane.ravel()])
+        while rest.size >= size:
+            yield rest[:size]
+            rest = rest[size:]
+    if rest.size:
+        yield np.pad(rest, (0, size - rest.size))
 
 
-def _read_group(group: Any, path: Path) -> NDArray[np.float64] | DisplacementField | None:
-    """Read one transform of the file; None for the composite's own, empty entry."""
-    text = group["TransformType"][0]
-    kind = (text.decode() if isinstance(text, bytes) else str(text)).split("_")[0]
+def _from_part(part: H5Part, path: Path) -> NDArray[np.float64] | DisplacementField | None:
+    """Make a transform of what the file tells; None for the composite's own, empty entry."""
+    kind, fixed = part.kind.split("_")[0], part.fixed
     if kind == "CompositeTransform":
         return None
-    # files written by ITK before 4.9 spell the names without the first "s"
-    prefix = "Transform" if "TransformParameters" in group else "Tranform"
-    fixed = np.asarray(group[prefix + "FixedParameters"][:], dtype=np.float64)
     if kind in AFFINE_TYPES:
-        parameters = np.asarray(group[prefix + "Parameters"][:], dtype=np.float64)
-        return affine_from_parameters(parameters, fixed, path)
-    if kind != FIELD_TYPE or len(fixed) != 18:
+        return affine_from_parameters(part.parameters, fixed, path)
+    if kind != FIELD_TYPE or len(fixed) != FIELD_GRID_NUMBERS:
         msg = f"{path}: holds a {kind}; only affine transforms and displacement fields of 3-D are understood."
         raise DataError(msg)
     i, j, k = (int(size) for size in fixed[:3])
     affine = np.eye(4)
     affine[:3, :3] = FLIP @ fixed[9:].reshape(3, 3) * fixed[6:9]
     affine[:3, 3] = FLIP @ fixed[3:6]
-    values = np.asarray(group[prefix + "Parameters"][:], dtype=np.float32).reshape(k, j, i, 3)
-    return DisplacementField(Grid((i, j, k), affine), values.transpose(2, 1, 0, 3) * FLIP_VECTOR)
+    vectors = part.parameters.reshape(k, j, i, 3).transpose(2, 1, 0, 3) * FLIP_VECTOR
+    return DisplacementField(Grid((i, j, k), affine), _finite(vectors, path))
 
 
 def _as_map(parts: list[NDArray[np.float64] | DisplacementField], path: Path) -> SpatialMap:
@@ -293,6 +308,15 @@ def affine_from_parameters(
     return affine
 
 
+def _finite(vectors: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
+    """Refuse displacements that are no numbers."""
+    bad = vectors.size - int(np.count_nonzero(np.isfinite(vectors)))
+    if bad:
+        msg = f"{path}: {bad} of {vectors.size} displacements are NaN or infinite. Make the transform again."
+        raise DataError(msg)
+    return vectors
+
+
 def _check_orthogonal(grid: Grid) -> None:
     if not np.allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-4):
         msg = (
@@ -301,7 +325,19 @@ def _check_orthogonal(grid: Grid) -> None:
         raise ValueError(msg)
 
 
-def _check_file(path: Path) -> None:
+def check_file(path: Path) -> None:
+    """Refuse a transform file that is not there or may not be read.
+
+    Raises
+    ------
+    MissingInputError
+        If it is one.
+    """
     if not path.is_file():
         msg = f"{path}: no such transform file. Check the path."
         raise MissingInputError(msg)
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        msg = f"{path}: the transform file cannot be read ({error.strerror or error}). Check its permissions."
+        raise MissingInputError(msg) from error

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
 
-from bids_nodereg.errors import DataError, MissingInputError
+from bids_nodereg.errors import DataError
 from bids_nodereg.files import atomic_path
+from bids_nodereg.imaging.gzip_files import open_to_write
 from bids_nodereg.imaging.header import SCANNER_CODE, read_header
 from bids_nodereg.imaging.interpolate import nearest_on_grid, whole_on_grid
+from bids_nodereg.imaging.nifti_file import check_real, check_size, open_nifti
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
     from bids_nodereg.geometry import Grid
 
-MAX_VOXELS = 2**30  # a cube of 1024; more is a broken header or needs cropping first
-MAX_GZIP_RATIO = 1040  # deflate cannot do better than 1032 : 1
 MAX_NON_FINITE = 0.95  # some programs write the whole background as NaN
-ANNEX_POINTER = b"/annex/objects/"  # first bytes of a git-annex file without its content
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +75,10 @@ def read_image(path: Path) -> Volume:
         data = np.nan_to_num(data, copy=True, nan=0.0, posinf=0.0, neginf=0.0)
         notes = (*notes, f"{bad} voxels ({bad / data.size:.2%}) were NaN or infinite and are set to 0.")
     if data.min() == data.max():
-        msg = f"{path}: every voxel has the value {data.flat[0]:g}; there is no image. Check the file."
+        others = f" but for {bad} that are NaN or infinite" if bad else ""
+        msg = (
+            f"{path}: every voxel has the value {data.flat[0]:g}{others}; there is no image. Check the file."
+        )
         raise DataError(msg)
     return Volume(data, grid, path, stored, notes)
 
@@ -101,7 +101,8 @@ def read_labels(path: Path) -> Volume:
     """
     raw, grid, stored, notes = _read(path)
     limits = np.iinfo(np.int32)
-    whole = np.issubdtype(raw.dtype, np.integer) or bool((np.isfinite(raw) & (raw == np.rint(raw))).all())
+    with np.errstate(invalid="ignore"):  # of a NaN that signals
+        whole = np.issubdtype(raw.dtype, np.integer) or bool((np.isfinite(raw) & (raw == np.rint(raw))).all())
     if not whole or raw.min() < limits.min or raw.max() > limits.max:
         msg = (
             f"{path}: a label map needs whole numbers of at most 32 bits, got {raw.dtype} values between "
@@ -192,97 +193,17 @@ def save_nifti(data: NDArray[Any], grid: Grid, final: Path, *, code: int, intent
     image.header.set_intent(intent)
     image.set_qform(grid.affine, code)
     image.set_sform(grid.affine, code)
-    with atomic_path(final) as temporary:
-        nib.save(image, temporary)
-
-
-def opened(path: Path) -> Any:
-    """Open an image file with nibabel; its voxels are not read yet.
-
-    Raises
-    ------
-    MissingInputError
-        If the file is not there, or its content was not fetched (git-annex).
-    DataError
-        If the file is damaged or of no format that nibabel knows.
-    """
-    check_present(path)
-    try:
-        return nib.load(path)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, ValueError) as error:
-        msg = f"{path}: not a readable NIfTI image ({error}). Expected .nii or .nii.gz."
-        raise DataError(msg) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise damaged(path, error) from error
+    with atomic_path(final) as temporary, open_to_write(temporary) as file:
+        image.to_stream(file)
 
 
 def _read(path: Path) -> tuple[NDArray[Any], Grid, np.dtype[Any], tuple[str, ...]]:
     """Read real values (i, j, k), the grid, the stored type and the notes of a NIfTI file."""
-    image = opened(path)
-    known: Any = nib.Nifti1Image  # Nifti2Image is a child of it
-    if not isinstance(image, known):
-        msg = f"{path}: the format is {type(image).__name__}; expected NIfTI (.nii or .nii.gz). Convert it."
-        raise DataError(msg)
-    stored = image.get_data_dtype()
-    if stored.kind not in "iufb":
-        kind = "complex" if stored.kind == "c" else "RGB"
-        msg = f"{path}: the voxels are {kind} ({stored}); expected one real number each. Convert it."
-        raise DataError(msg)
-    grid, notes = read_header(image, path)
-    check_size(image, path)
-    try:
-        raw = np.asanyarray(image.dataobj)
-        _check_whole(path)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise damaged(path, error) from error
-    return raw.reshape(grid.shape, order="F"), grid, stored, notes
-
-
-def check_present(path: Path) -> None:
-    """Tell a missing file from one whose content git-annex has not fetched."""
-    if path.is_symlink() and not path.exists():
-        msg = (
-            f"{path}: a link to {path.readlink()}, which is not there: the content has not been fetched. "
-            "Run 'datalad get' (or 'git annex get') on it; in a container, bind the whole data set."
-        )
-        raise MissingInputError(msg)
-    if not path.is_file():
-        msg = f"{path}: no such file. Check the path; in a container, check that the folder is bound."
-        raise MissingInputError(msg)
-    with path.open("rb") as file:
-        if file.read(len(ANNEX_POINTER)) == ANNEX_POINTER:
-            msg = f"{path}: a git-annex pointer; the content has not been fetched. Run 'datalad get' on it."
-            raise MissingInputError(msg)
-
-
-def check_size(image: Any, path: Path) -> None:
-    """Refuse a header that promises more than the file can hold, before any memory is asked for.
-
-    The number of voxels is limited in one volume; a series may have any number of volumes.
-    """
-    sizes = [int(size) for size in image.shape]
-    voxels, volumes = (int(np.prod(each, dtype=object)) for each in (sizes[:3], sizes[3:]))
-    on_disk = path.stat().st_size
-    needed = voxels * volumes * image.get_data_dtype().itemsize
-    capacity = on_disk * MAX_GZIP_RATIO if path.suffix == ".gz" else on_disk - int(image.dataobj.offset)
-    if voxels > MAX_VOXELS or needed > capacity:
-        msg = (
-            f"{path}: the header declares {volumes} volumes of {voxels} voxels ({needed} bytes), the file "
-            f"has {on_disk} bytes (limit {MAX_VOXELS} voxels in a volume). The file is cut short or its "
-            "header is damaged: fetch it again."
-        )
-        raise DataError(msg)
-
-
-def _check_whole(path: Path) -> None:
-    """Read a compressed file to its end, where gzip's checksum is; nibabel stops before it."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as file:
-            while file.read(2**20):
-                pass
-
-
-def damaged(path: Path, error: BaseException) -> DataError:
-    """Build the error for a file whose content breaks off or does not decompress."""
-    kind = "gzip data are" if isinstance(error, gzip.BadGzipFile | EOFError | zlib.error) else "file is"
-    return DataError(f"{path}: the {kind} damaged or cut short ({error}). Fetch or export it again.")
+    file = open_nifti(path)
+    check_real(file)
+    grid, notes = read_header(file, path)
+    check_size(file)
+    raw, rest = file.read()
+    if rest:
+        notes = (*notes, f"{rest} bytes follow the voxels that the header declares; they are not used.")
+    return raw.reshape(grid.shape, order="F"), grid, file.dtype, notes

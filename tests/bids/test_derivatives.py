@@ -97,7 +97,7 @@ def test_labels_say_as_much_as_they_must(names, expected):
     assert [f"from-{label}" for label in labels] == expected
 
 
-LABEL = st.sampled_from(["1", "01", "a", "A", "arun1", "fromT2w", "a.b", "+"])
+LABEL = st.sampled_from(["1", "01", "a", "A", "arun1", "fromT2w", "a+b", "+"])
 OPTIONAL_LABEL = st.none() | LABEL
 ENTITIES = st.fixed_dictionaries(
     {}, optional=dict.fromkeys(("acquisition", "ceagent", "reconstruction", "run", "space", "desc"), LABEL)

@@ -131,7 +131,9 @@ def test_what_a_mac_leaves_behind_is_no_image(tmp_path):
     (root / "sub-01" / "ses-x").touch()
     selection = open_dataset(root).select("01")
     assert [image.suffix for image in selection.images] == ["T1w", "T2w"]
-    assert [left.relative for left in selection.left_out] == ["sub-01/anat/sub-02_T2w.nii.gz"]
+    left_out = {left.relative: left.reason for left in selection.left_out}
+    assert list(left_out) == ["sub-01/anat/sub-01_FLAIR.nii.gz", "sub-01/anat/sub-02_T2w.nii.gz"]
+    assert "a folder" in left_out["sub-01/anat/sub-01_FLAIR.nii.gz"]
 
 
 def test_a_participant_without_a_folder_or_without_anat_has_no_image(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bids_nodereg.bids.names import ENTITIES, build_name, natural_key, parse_name, strip_prefix
@@ -12,6 +12,7 @@ LABELS = st.text("abcXYZ019+", min_size=1, max_size=4)
 ENTITY_SETS = st.dictionaries(st.sampled_from(sorted(ENTITIES)), LABELS, min_size=1)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(ENTITY_SETS, st.sampled_from(["T1w", "dseg", "xfm"]), st.sampled_from([".nii", ".nii.gz", ".json"]))
 def test_a_built_name_is_read_back_whole_and_in_order(entities, suffix, extension):
     name = parse_name(build_name(reversed(entities.items()), suffix, extension))

@@ -472,7 +472,8 @@ def test_slabs_are_no_partners(tmp_path):
     dataset = open_dataset(root)
     assert pairs_of(within_session(dataset.images("01"), DEFAULT)) == ()
     message = no_pair_message("01", dataset.select("01"))
-    assert "sub-01: no pair. Contrasts found: T1w (1); 1 left out: a thin slab" in message
+    assert "sub-01: no pair. Contrasts found: T1w (1); 1 left out (such as sub-01/anat/" in message
+    assert "): a thin slab" in message
     assert [within_session(dataset.images("02"), DEFAULT), longitudinal(dataset.images("02"), DEFAULT)] == [
         [],
         [],

@@ -252,9 +252,9 @@ def test_a_series_that_breaks_off_is_no_result(series, target, tmp_path):
 
 def test_a_long_series_of_sound_volumes_is_not_too_large(series, monkeypatch):
     voxels = int(np.prod(open_series(series).grid.shape))
-    monkeypatch.setattr("bids_nodereg.imaging.volume.MAX_VOXELS", voxels)
+    monkeypatch.setattr("bids_nodereg.imaging.nifti_file.MAX_VOXELS", voxels)
     assert open_series(series).count == 3
-    monkeypatch.setattr("bids_nodereg.imaging.volume.MAX_VOXELS", voxels - 1)
+    monkeypatch.setattr("bids_nodereg.imaging.nifti_file.MAX_VOXELS", voxels - 1)
     with pytest.raises(DataError, match="voxels in a volume"):
         open_series(series)
 

@@ -86,10 +86,20 @@ def test_equal_forms_are_silent_and_bit_exact(tmp_path, affines):
 @pytest.mark.parametrize("form", ["qform", "sform"])
 def test_other_units_become_millimetres_as_in_itk(tmp_path, affines, unit, form):
     codes = (1, 0) if form == "qform" else (0, 1)
-    path = save(tmp_path / "image.nii", **{form: affines[0]}, codes=codes, unit=unit)
+    per_mm = np.diag([*[{"meter": 1e-3, "micron": 1e3}[unit]] * 3, 1])
+    path = save(tmp_path / "image.nii", **{form: per_mm @ affines[0]}, codes=codes, unit=unit)
     volume = read_image(path)
     np.testing.assert_allclose(volume.grid.affine, itk_affine(path), rtol=1e-5)
     assert unit in volume.notes[0]
+
+
+@pytest.mark.parametrize("unit", ["meter", "mm"])
+def test_a_size_that_no_voxel_has_is_refused(tmp_path, affines, unit):
+    """Millimetres that are called metres would make a grid of metres; so would a broken number."""
+    far = np.diag([1e6, 1e6, 1e6, 1]) if unit == "mm" else np.eye(4)
+    path = save(tmp_path / "image.nii", sform=far @ affines[0], codes=(0, 1), unit=unit)
+    with pytest.raises(DataError, match=rf"voxel size .* \(unit in the header: {unit}\)"):
+        read_image(path)
 
 
 def test_voxel_size_of_pixdim_wins_as_in_itk(tmp_path, affines):
@@ -121,6 +131,7 @@ def test_lone_sheared_sform(tmp_path, affines, amount, accepted):
 def test_singular_affine_is_refused(tmp_path, sform):
     path = save(tmp_path / "i.nii", sform=np.eye(4), codes=(0, 1))
     raw = nib.load(path)
+    raw.header["vox_offset"] = 352  # nibabel forgets it
     for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
         raw.header[name] = sform[row]
     content = bytearray(path.read_bytes())

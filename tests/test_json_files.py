@@ -1,0 +1,48 @@
+"""Reading JSON of others: what json.loads takes and nobody can write again is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bids_nodereg.json_files import MAX_BYTES, read_json
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"a": [1, -2.5e3, "\xc3\xa9", null]}', b'\xef\xbb\xbf"\\ud83e\\udde0"', b"0"]
+)
+def test_what_is_json_is_read_as_by_the_standard_library(tmp_path, content):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    assert read_json(path) == json.loads(content.decode("utf-8-sig"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b"[-Infinity]", "-Infinity"),
+        (b"1e999", "1e999"),
+        (b"9" * 5000, "digits"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'"\\ud800"', "surrogate"),
+        (b'"\xff"', "utf-8"),
+        (b"", "Expecting value"),
+    ],
+)
+def test_what_could_not_be_written_again_is_refused(tmp_path, content, told):
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=told):
+        read_json(path)
+
+
+def test_no_more_is_read_than_a_sidecar_can_have(tmp_path):
+    path = tmp_path / "x.json"
+    with path.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ValueError, match="larger than"):
+        read_json(path)
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "absent.json")
