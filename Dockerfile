@@ -33,6 +33,12 @@ LABEL org.opencontainers.image.title="nodereg" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 COPY --from=build /opt/venv /opt/venv
+# Triton comes with the CUDA builds of torch and compiles a small C module once; without a compiler the
+# GPU would be used through plain torch.
+RUN if ls -d /opt/venv/lib/python3*/site-packages/triton >/dev/null 2>&1; then \
+      apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev \
+      && rm -rf /var/lib/apt/lists/*; \
+    fi
 COPY --from=build /opt/templateflow /opt/templateflow
 COPY --chmod=0755 run.py container/entry /app/
 COPY --chmod=0644 LICENSE NOTICE version /app/

@@ -20,12 +20,16 @@ DEMO_OUTPUT := demo-output
 .DELETE_ON_ERROR:
 # One environment: two pip runs at a time would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test quality demo-data clean distclean
+.PHONY: help demo test quality scan outcomes reliability fuzz demo-data clean distclean
 
 help:
 	@echo "make demo       register the demo data (two simulated subjects), say where the report is"
 	@echo "make test       run the tests"
 	@echo "make quality    check style, types and import directions"
+	@echo "make scan       look for insecure code, secrets and vulnerable packages; say what was skipped"
+	@echo "make reliability   kill a hundred runs at random moments and resume them (some minutes)"
+	@echo "make outcomes   run the tests of faults and bad input, write docs/reliability-table.md"
+	@echo "make fuzz       fuzz every reader (10 to 30 minutes), write docs/results/fuzz.md"
 	@echo "make demo-data  make the demo data again, in $(DEMO)"
 	@echo "make clean      remove results and caches;  make distclean  also removes $(VENV)"
 
@@ -43,11 +47,25 @@ quality: $(VENV)/.ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+scan: $(VENV)/.ready-scan
+	$(BIN)/python .ci/scan.py
+
+# What the tests leave out because it takes minutes: a hundred random kills.
+reliability: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -m slow tests/reliability $(PYTEST_ARGS)
+
+# The table is of tests that passed: a failure leaves the old one.
+outcomes: $(VENV)/.ready-test
+	rows=$$(mktemp) && trap 'rm -f '$$rows EXIT && NODEREG_OUTCOMES=$$rows $(BIN)/python -m pytest -p no:cacheprovider -m '' $(PYTEST_ARGS) && $(BIN)/python -m tests.outcomes $$rows docs/reliability-table.md
+
+fuzz: $(VENV)/.ready-fuzz
+	$(BIN)/python -m fuzz fuzz-corpus
+
 demo-data: $(VENV)/.ready-demo-data
 	$(BIN)/python -m bids_nodereg.data.build_demo $(DEMO)
 
 clean:
-	rm -rf $(DEMO_OUTPUT) build dist *.egg-info
+	rm -rf $(DEMO_OUTPUT) fuzz-corpus build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 

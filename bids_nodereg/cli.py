@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,9 @@ from bids_nodereg.config import (
     read_settings,
 )
 from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
+from bids_nodereg.interruption import end_on_signals
 from bids_nodereg.options import build_parser
+from bids_nodereg.plain_text import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -36,14 +37,8 @@ SQUARINGS = 7
 
 def entry_point() -> int:
     """Run the program with the arguments of the process; returns the exit code."""
-    for number in (signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)):
-        signal.signal(number, _interrupt)  # a scheduler's way to say that time is up
+    end_on_signals()
     return main(sys.argv[1:])
-
-
-def _interrupt(number: int, _frame: object) -> None:
-    """End as Ctrl-C does: what is done stays done, the pair at work is left for the next run."""
-    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
         config = parse(argv)
         return _run(config)
     except NodeRegError as error:
-        sys.stderr.write(f"nodereg: error: {error}\n")
+        sys.stderr.write(f"nodereg: error: {printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         name = str(interrupt) or "Ctrl-C"
@@ -97,7 +92,9 @@ def parse(argv: Sequence[str]) -> RunConfig:
         preset=options.preset,
         settings=_settings(options),
         selection=selection,
-        resources=Resources(options.device, _threads(options)),
+        resources=Resources(
+            options.device, _threads(options), options.n_procs, options.isolate, options.mem_mb
+        ),
         derivatives=dict(options.derivatives),
         bids_database_dir=options.bids_database_dir,
         fetch_templates=options.fetch_templates,
@@ -135,9 +132,9 @@ def _rules(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _threads(options: argparse.Namespace) -> int | None:
-    """Threads of the one process, which is both one and all; None where nothing is said."""
-    given = [number for number in (options.omp_nthreads, options.n_procs) if number is not None]
-    return min(given, default=None)
+    """Threads of each pair: its share of all, and no more than one may have; None where nothing is said."""
+    share = None if options.n_cpus is None else max(1, options.n_cpus // options.n_procs)
+    return min((number for number in (options.omp_nthreads, share) if number is not None), default=None)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

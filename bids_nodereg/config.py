@@ -91,7 +91,13 @@ class Resources:
 
     device: str = "auto"
     omp_nthreads: int | None = None
-    """Threads; None for all cores that this process may use."""
+    """Threads of each pair; None to share all cores that this process may use."""
+    n_procs: int = 1
+    """Pairs that are registered at a time, each in a process of its own where it is more than one."""
+    isolate: bool = False
+    """Register in a process of its own also where it is one pair at a time."""
+    mem_mb: int | None = None
+    """Most memory of the run in MB (10^6 bytes); None for what is free."""
 
 
 @dataclass(frozen=True)
@@ -233,7 +239,7 @@ def read_settings(path: Path, settings: Settings) -> Settings:
     except OSError as error:
         msg = f"--config {path}: cannot be read ({error.strerror})."
         raise UsageError(msg) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         msg = f"--config {path}: is not a TOML file ({error})."
         raise UsageError(msg) from error
     changes = content.get("settings", {})

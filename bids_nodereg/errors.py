@@ -58,3 +58,9 @@ class TemporaryError(NodeRegError):
     """A signal or a lost resource ended the run early; running it again may work."""
 
     exit_code = 75
+
+
+class ShortOfMemoryError(NodeRegError):
+    """A pair does not fit into the memory there is, in any way that it could be done."""
+
+    exit_code = 1

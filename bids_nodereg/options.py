@@ -284,7 +284,13 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="how the gradient comes through the flow",
     )
     flag(group, "--iterations", nargs="+", type=int, metavar="N", help="most iterations of each level")
-    flag(group, "--learning-rate", type=float, metavar="X", help="of Adam")
+    flag(
+        group,
+        "--learning-rate",
+        type=float,
+        metavar="X",
+        help="of Adam, instead of the usual one of the velocity field",
+    )
     flag(
         group,
         "--folding-epsilon",
@@ -312,16 +318,32 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         metavar="{auto,cuda,cuda:N,cpu}",
         help="auto takes the GPU when there is one, and says so when not",
     )
-    flag(group, "--omp-nthreads", "--nthreads", type=positive, metavar="N", help="CPU threads")
+    flag(
+        group,
+        "--mem-mb",
+        type=positive,
+        metavar="MB",
+        help="most memory of the run in MB (usually all that is free, in the limits of the container or "
+        "job); a pair that does not fit is done on a coarser working grid, which is said, or fails",
+    )
+    flag(group, "--omp-nthreads", "--nthreads", type=positive, metavar="N", help="CPU threads of each pair")
     flag(
         group,
         "--n-procs",
         "--nprocs",
-        "--n-cpus",
         type=positive,
+        default=1,
         metavar="N",
-        help="most CPU threads in all; one pair is worked on at a time, so the smaller of this and "
-        "--omp-nthreads counts",
+        help="pairs at a time, each in a process of its own (default 1); they share the CPU threads, and "
+        "each needs memory of its own",
+    )
+    flag(group, "--n-cpus", type=positive, metavar="N", help="most CPU threads in all, for pairs to share")
+    flag(
+        group,
+        "--isolate",
+        action="store_true",
+        help="register in a process of its own also with --n-procs 1: a crash of a library, or the "
+        "kernel's memory killer, then costs one pair and not the run",
     )
     flag(group, "--force", action="store_true", help="register again what is done")
     flag(group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure")

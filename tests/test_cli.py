@@ -72,8 +72,9 @@ OPTIONS = [
     ("--device", ["cuda:1"], "resources.device", "cuda:1"),
     ("--omp-nthreads", ["3"], "resources.omp_nthreads", 3),
     ("--nthreads", ["3"], "resources.omp_nthreads", 3),
-    ("--n-procs", ["3"], "resources.omp_nthreads", 3),
-    ("--nprocs", ["3"], "resources.omp_nthreads", 3),
+    ("--n-procs", ["3"], "resources.n_procs", 3),
+    ("--nprocs", ["3"], "resources.n_procs", 3),
+    ("--isolate", [], "resources.isolate", True),
     ("--n-cpus", ["3"], "resources.omp_nthreads", 3),
     ("--force", [], "force", True),
     ("--fail-fast", [], "fail_fast", True),
@@ -159,9 +160,19 @@ def test_habits_of_other_programs_are_accepted():
     assert parse([*BASE, "--notrack"]) == parse(BASE)
 
 
-def test_of_two_numbers_of_threads_the_smaller_counts():
-    for words in (["--n-procs", "8", "--omp-nthreads", "2"], ["--omp-nthreads", "8", "--n-procs", "2"]):
-        assert parse([*BASE, *words]).resources.omp_nthreads == 2
+@pytest.mark.parametrize(
+    ("words", "threads"),
+    [
+        (["--n-cpus", "8", "--omp-nthreads", "2"], 2),
+        (["--omp-nthreads", "8", "--n-cpus", "2"], 2),
+        (["--n-cpus", "8", "--n-procs", "3"], 2),
+        (["--n-cpus", "2", "--n-procs", "3"], 1),
+        (["--n-procs", "3", "--omp-nthreads", "5"], 5),
+        (["--n-procs", "3"], None),
+    ],
+)
+def test_a_pair_has_its_share_of_all_threads_and_no_more_than_one_may_have(words, threads):
+    assert parse([*BASE, *words]).resources.omp_nthreads == threads
 
 
 def test_options_beat_the_file_and_the_file_beats_the_preset(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bids_nodereg.errors import OutputError
-from bids_nodereg.files import atomic_path, remove, write_json, write_text
+from bids_nodereg.files import atomic_path, remove, system_error, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -61,13 +61,13 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path):
 
 
 def test_the_data_are_on_the_disk_before_the_name(tmp_path, monkeypatch):
-    """A crash of the machine between the two must not leave an empty file under the final name."""
+    """A power cut must not leave an empty file under the final name, nor take the name away again."""
     events = []
     fsync, replace = os.fsync, Path.replace
     monkeypatch.setattr(os, "fsync", lambda number: (events.append("flush"), fsync(number)))
     monkeypatch.setattr(Path, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
     write_text(tmp_path / "a.txt", "x")
-    assert events == ["flush", "rename"]
+    assert events == ["flush", "rename", "flush"]  # the last is the folder with the new name
 
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path):
@@ -93,6 +93,16 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path):
     assert caught.value.exit_code == 73
     assert final.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_library_that_hides_the_systems_error_is_understood(tmp_path):
+    """HDF5 tells of a full disk in words when it closes the file."""
+    told = "Disable slist on flush dest failure failed (file write failed: errno = 28, error message = 'No'"
+    for words, error in ((told, OutputError), ("no number", RuntimeError)):
+        with pytest.raises(error), atomic_path(tmp_path / "a.h5"):
+            raise RuntimeError(words)
+    assert system_error(RuntimeError(told)) == 28
+    assert names(tmp_path) == []
 
 
 def test_nothing_written_is_an_output_error(tmp_path):

@@ -73,7 +73,7 @@ def find_field(
     if method.name == "affine":
         return Found(_zero(grid), _zero(grid), None, {})
     with TemporaryDirectory(dir=out) as scratch:
-        cost = _run(_command(method, files, out, Path(scratch), threads), out, limit_s, threads)
+        cost = run_measured(_command(method, files, out, Path(scratch), threads), out, limit_s, threads)
     note_file = out / "field.json"
     note = {"threads": threads} | (json.loads(note_file.read_text()) if note_file.is_file() else {})
     return Found(_read_field(out / "field.nii", grid), _read_inverse(out, grid), cost, note)
@@ -109,7 +109,7 @@ def _command(method: Method, files: CaseFiles, out: Path, scratch: Path, threads
     return [os.environ["PEERS_PYTHON"], str(ADAPTERS / method.script), *images, *places, *common, *options]
 
 
-def _run(command: list[str], out: Path, limit_s: float, threads: int) -> Cost:
+def run_measured(command: list[str], out: Path, limit_s: float, threads: int) -> Cost:
     """Run a command, its output in ``log.txt``; the cost is that of the process and its children."""
     began = time.perf_counter()
     log, cost_file = out / "log.txt", out / "cost.json"

@@ -36,17 +36,27 @@ def settings_of(name: str) -> Settings:
 
 def register_ours(files: CaseFiles, name: str, threads: int) -> tuple[DisplacementField, DisplacementField]:
     """Forward and inverse displacement on the grid of the case."""
+    return fields_of(read_ours(files), settings_of(name), threads)
+
+
+def read_ours(files: CaseFiles) -> Inputs:
+    """Both images of a case."""
+    return Inputs(_prepared(files, "fixed"), _prepared(files, "moving"))
+
+
+def fields_of(
+    inputs: Inputs, settings: Settings, threads: int, device: str = "cpu"
+) -> tuple[DisplacementField, DisplacementField]:
+    """Forward and inverse displacement on the grid of the case: from arrays to arrays."""
     torch.set_num_threads(threads)
-    settings = settings_of(name)
-    inputs = Inputs(_prepared(files, "fixed"), _prepared(files, "moving"))
     case_grid = inputs.fixed.volume.grid
     wanted = common_grid(inputs.fixed, settings)
     same = np.allclose(wanted.spacing, case_grid.spacing)
     grid = case_grid if same else wanted  # a preset may work more coarsely than the case is
-    found = deform(inputs, np.eye(4), grid, settings, torch.device("cpu"), lambda _step: None)
+    found = deform(inputs, np.eye(4), grid, settings, torch.device(device), lambda _step: None)
     forward, inverse = found.forward.field, found.inverse.field
     if forward is None or inverse is None:
-        msg = f"{name}: no deformation was made"
+        msg = "no deformation was made"
         raise ValueError(msg)
     return _onto(forward, case_grid), _onto(inverse, case_grid)
 

@@ -109,13 +109,12 @@ def read_truth(files: CaseFiles) -> Truth:
 
 def _make_pair(files: CaseFiles) -> None:
     """Two people: the affine of our own start, then both images on the fixed image's grid."""
-    inputs = Inputs(_prepared(files.case.fixed), _prepared(files.case.moving))
+    inputs = Inputs(prepared_scan(files.case.fixed), prepared_scan(files.case.moving))
     affine = find_affine(inputs, Settings(), CPU, lambda _step: None)
-    grid = _write_images(files, inputs, affine)
-    fixed_labels = read_labels(shared_data(files.case.fixed.labels))
+    grid = _case_grid(files, inputs)
+    write_case_images(files, inputs, affine, grid)
+    on_grid = write_fixed_labels(files, grid)
     moving_labels = read_labels(shared_data(files.case.moving.labels))
-    on_grid = warp_labels(fixed_labels, grid, SpatialMap(np.eye(4)))
-    write_image(on_grid, grid, files.path("fixed_labels"), dtype=np.uint8)
     shared = np.intersect1d(np.unique(on_grid), np.unique(moving_labels.data))
     classes = [int(code) for code in shared if code != 0]
     write_json(files.folder / "case.json", {"affine": affine.tolist(), "classes": classes})
@@ -124,30 +123,43 @@ def _make_pair(files: CaseFiles) -> None:
 def _make_known(files: CaseFiles) -> None:
     """One person: the moving image warped by a known flow, the rigid residual taken out."""
     case = files.case
-    fixed, moving = _prepared(case.fixed), _prepared(case.moving)
+    fixed, moving = prepared_scan(case.fixed), prepared_scan(case.moving)
     motion, residual = known_motion(fixed, moving, case.seed or 0)
     warped = warped_by(motion, residual, moving.volume, fixed.volume.grid)
-    grid = _write_images(files, Inputs(fixed, prepare(warped)), np.eye(4))
+    inputs = Inputs(fixed, prepare(warped))
+    grid = _case_grid(files, inputs)
+    write_case_images(files, inputs, np.eye(4), grid)
     truth = true_displacement(motion, grid)
     write_displacement_nifti(files.path("truth"), truth)
     about = {"affine": np.eye(4).tolist(), "classes": [], "residual": residual.about, "seed": case.seed}
     write_json(files.folder / "case.json", about)
 
 
-def _prepared(scan: Scan) -> Prepared:
+def prepared_scan(scan: Scan) -> Prepared:
+    """Read and prepare a scan, with its brain mask where there is one."""
     volume = read_image(shared_data(scan.image))
     if scan.mask is None:
         return prepare(volume)
     return prepare(volume, read_mask(shared_data(scan.mask), volume.grid))
 
 
-def _write_images(files: CaseFiles, inputs: Inputs, affine: np.ndarray) -> Grid:
-    """Write both images, scaled to [0, 1], and both masks on the common grid."""
-    settings = overlay(Settings(), {"working_resolution_mm": SPACING_MM[files.case.kind]}, "case")
-    grid = common_grid(inputs.fixed, settings)
+def write_case_images(files: CaseFiles, inputs: Inputs, affine: np.ndarray, grid: Grid) -> None:
+    """Write both images, scaled to [0, 1], and both masks on a grid."""
     fixed, fixed_mask = onto_grid(inputs.fixed, grid)
     moving, moving_mask = onto_grid(inputs.moving, grid, affine)
     for name, values in zip(IMAGES, (fixed, moving, fixed_mask, moving_mask), strict=True):
         dtype = np.uint8 if name.endswith("mask") else np.float32
         write_image(values, grid, files.path(name), dtype=dtype)
-    return grid
+
+
+def write_fixed_labels(files: CaseFiles, grid: Grid) -> np.ndarray:
+    """Write the fixed image's labels on a grid, and give them."""
+    fixed_labels = read_labels(shared_data(files.case.fixed.labels))
+    on_grid = warp_labels(fixed_labels, grid, SpatialMap(np.eye(4)))
+    write_image(on_grid, grid, files.path("fixed_labels"), dtype=np.uint8)
+    return on_grid
+
+
+def _case_grid(files: CaseFiles, inputs: Inputs) -> Grid:
+    settings = overlay(Settings(), {"working_resolution_mm": SPACING_MM[files.case.kind]}, "case")
+    return common_grid(inputs.fixed, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -18,6 +17,7 @@ from bids_nodereg.imaging.carry import HOW, Target, carry
 from bids_nodereg.imaging.chain_files import TransformFile, read_chain
 from bids_nodereg.imaging.points import DELIMITERS, carry_points
 from bids_nodereg.imaging.series import open_series
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -242,7 +242,7 @@ def _sidecar(task: Task, request: Request) -> dict[str, Any]:
 def _kept(path: Path) -> dict[str, Any]:
     """What the sidecar beside an input says that stays true; nothing where there is none."""
     try:
-        content = json.loads(_sidecar_path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(_sidecar_path(path))
     except (OSError, ValueError):
         return {}
     return {key: content[key] for key in KEPT if key in content} if isinstance(content, dict) else {}

@@ -19,7 +19,7 @@ from bids_nodereg.app.kinds import limits_of
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
 from bids_nodereg.app.stages import Solution, common_grid
-from bids_nodereg.app.status import Status, fingerprint, report_data, why_not_done
+from bids_nodereg.app.status import Status, fingerprint, record_of, report_data, why_not_done
 from bids_nodereg.app.velocity_files import write_velocity
 from bids_nodereg.app.viewer import viewer_page
 from bids_nodereg.app.write import Work, write_images, write_quality
@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 
     from bids_nodereg.app.inputs import Inputs
     from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.progress import PairProgress
     from bids_nodereg.app.shared import Run
     from bids_nodereg.config import Settings
 
 
-def compose_pair(job: Job, run: Run) -> Status:
+def compose_pair(job: Job, run: Run, progress: PairProgress) -> Status:
     """Put the two maps of a job together, pull the image and its labels through, measure, and draw.
 
     Raises
@@ -52,7 +53,7 @@ def compose_pair(job: Job, run: Run) -> Status:
     """
     began = time.perf_counter()
     _check_parts(job, run.settings)
-    run.progress.stage("composing")
+    progress.stage("composing")
     identity = fingerprint(job, run.settings)
     job, left_out = without_unreadable(job)
     forward, inverse = compose(job)
@@ -64,12 +65,12 @@ def compose_pair(job: Job, run: Run) -> Status:
     inputs = run.images.of(job.pair)
     solution = as_solution(forward, inverse, inputs, run.settings, run.hardware.threads)
     work = Work(job, inputs, solution, run.settings, run.hardware.threads, chain=forward)
-    run.progress.stage("writing transforms and images")
+    progress.stage("writing transforms and images")
     remove_stale(job.pair, job.outputs)
     write_composite_h5(job.outputs.forward_h5, forward)
     write_composite_h5(job.outputs.inverse_h5, inverse)
     write_images(work)
-    run.progress.stage("measuring")
+    progress.stage("measuring")
     judged = judge(job.pair, inputs, solution, None, run.hardware.threads)
     judged.measures.update(time_total_s=time.perf_counter() - began, memory_peak_mib=peak_memory_mib())
     outcome = with_parts(
@@ -82,7 +83,7 @@ def compose_pair(job: Job, run: Run) -> Status:
         "Composed of": " and ".join(part.outputs.forward_h5.name for part in job.parts),
         **{name: str(version) for name, version in software().items()},
     }
-    run.progress.stage("drawing the report")
+    progress.stage("drawing the report")
     present_pair(work, judged, outcome, [], provenance)
     details = {
         **identity,
@@ -93,7 +94,7 @@ def compose_pair(job: Job, run: Run) -> Status:
         "RunID": run.run_id,
         "Verdict": outcome.status,
     }
-    _write_sidecars(job, forward, details)
+    _write_sidecars(job, forward, details, run.settings)
     seconds = time.perf_counter() - began
     return Status(job.outputs.name, job.pair.moving.subject, "done", seconds, outcome.status)
 
@@ -159,14 +160,13 @@ def _what_it_is(chain: Chain) -> str:
     return f"composition of {' and '.join(words)}"
 
 
-def _write_sidecars(job: Job, forward: Chain, details: Mapping[str, Any]) -> None:
+def _write_sidecars(job: Job, forward: Chain, details: Mapping[str, Any], settings: Settings) -> None:
     """Sidecars of both transforms; the forward one is the last file and says that the pair is done."""
     pair, out = job.pair, job.outputs
     for inverse in (True, False):
         used = [part.outputs.inverse_h5 if inverse else part.outputs.forward_h5 for part in job.parts]
         shared = {"Type": _what_it_is(forward)}
-        sidecar = transform_sidecar(
-            pair, out, inverse=inverse, details={**shared, **({} if inverse else details)}
-        )
+        told = shared if inverse else {**shared, **details, **record_of(job, settings)}
+        sidecar = transform_sidecar(pair, out, inverse=inverse, details=told)
         sidecar["Sources"] += [out.uri(path) for path in used]
         write_json(out.inverse_json if inverse else out.forward_json, sidecar)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ import torch
 from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bids_nodereg.config import Resources
 
 
@@ -30,12 +33,17 @@ class Hardware:
         CPU threads of every library.
     note
         What the user should know about the choice; empty when it is what was asked for.
+    mem_mb
+        Most memory of the run in MB (10^6 bytes) where the user has set it, and how many processes share
+        that.
     """
 
     device: torch.device
     name: str
     threads: int
     note: str = ""
+    mem_mb: int | None = None
+    processes: int = 1
 
 
 def peak_device_memory_mib(hardware: Hardware) -> float | None:
@@ -43,6 +51,28 @@ def peak_device_memory_mib(hardware: Hardware) -> float | None:
     if hardware.device.type != "cuda":
         return None
     return torch.cuda.max_memory_allocated(hardware.device) / (1 << 20)
+
+
+@contextmanager
+def beside(device: torch.device) -> Iterator[None]:
+    """Compute beside the registration that is under way: on a GPU on a stream of its own."""
+    if device.type != "cuda":
+        yield
+        return
+    stream = torch.cuda.Stream(device)
+    with torch.cuda.device(device), torch.cuda.stream(stream):
+        yield
+    stream.synchronize()
+
+
+def can_overlap(hardware: Hardware) -> bool:
+    """Whether pairs may overlap: there is a core to do it on, and numba's threads allow it.
+
+    numba's own pool of threads (``workqueue``) ends the process when two threads use it at a time; OpenMP
+    and TBB may be used so. On one core nothing is gained.
+    """
+    has_room = hardware.threads > 1 or hardware.device.type == "cuda"
+    return has_room and numba.threading_layer() != "workqueue"  # type: ignore[attr-defined] # numba sets it when it starts
 
 
 def _usual_threads() -> int:
@@ -66,14 +96,15 @@ def choose_hardware(resources: Resources) -> Hardware:
     UsageError
         If a CUDA device was asked for and is not there, or the name is unknown.
     """
-    threads = resources.omp_nthreads or _usual_threads()
+    threads = resources.omp_nthreads or max(1, _usual_threads() // resources.n_procs)
     torch.set_num_threads(threads)
     # numba sets this attribute of its configuration when it starts.
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     there = torch.cuda.is_available()
+    limits = (resources.mem_mb, resources.n_procs)
     if resources.device == "cpu" or (resources.device == "auto" and not there):
         note = "" if resources.device == "cpu" else "No CUDA device was found: computing on the CPU."
-        return Hardware(torch.device("cpu"), f"CPU, {threads} threads", threads, note)
+        return Hardware(torch.device("cpu"), f"CPU, {threads} threads", threads, note, *limits)
     name = "cuda" if resources.device == "auto" else resources.device
     if (
         not there
@@ -86,4 +117,9 @@ def choose_hardware(resources: Resources) -> Hardware:
             "--device cpu or auto."
         )
         raise UsageError(msg)
-    return Hardware(torch.device(name), torch.cuda.get_device_name(name), threads)
+    from bids_nodereg.registration.kernels.choice import why_not_triton  # it brings all kernels
+
+    device = torch.device(name)
+    reason = why_not_triton(device)
+    note = "" if reason is None else f"Plain torch computes on the GPU, slower than it could: {reason}."
+    return Hardware(device, torch.cuda.get_device_name(name), threads, note, *limits)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.bids.candidates import candidate_table, candidates_as_json
+from bids_nodereg.plain_text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,12 +28,13 @@ def dry_run(config: RunConfig, console: Console) -> int:
     candidates = [candidate for participant in participants for candidate in participant.candidates]
     left_out = [left for participant in participants for left in participant.left_out]
     if config.json_output:
-        text = json.dumps(candidates_as_json(candidates, left_out), indent=2, ensure_ascii=False)
+        text = json.dumps(candidates_as_json(candidates, left_out), indent=2)
     else:
         jobs = [job for participant in participants for job in participant.jobs]
         composed = sum(bool(job.parts) for job in jobs)
         more = f", {composed} to compose" if composed else ""
         text = f"{candidate_table(candidates, left_out)}\n{len(jobs) - composed} pair(s) to register{more}.\n"
+        text = printable(text)
     console.file.write(text + "\n")
     refuse_nothing(config, participants)
     return 0

@@ -6,6 +6,7 @@ import json
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
@@ -71,6 +72,7 @@ class PreparedImages:
         self._device = device
         self._kept: OrderedDict[_Wanted, Prepared] = OrderedDict()
         self._written: set[Path] = set()
+        self._lock = Lock()  # a pair that is composed is read while the next one is opened
 
     def of(self, pair: Pair) -> Inputs:
         """Read and prepare both images of a pair, with what belongs to them.
@@ -80,6 +82,10 @@ class PreparedImages:
         NodeRegError
             If a file cannot be used, or the way to find a brain that was named is not there.
         """
+        with self._lock:
+            return self._of(pair)
+
+    def _of(self, pair: Pair) -> Inputs:
         lesions = [None if each is None else each.path for each in (pair.fixed_lesion, pair.moving_lesion)]
         is_template = pair.template is not None
         fixed = self._prepared(_Wanted(pair.fixed.path, pair.fixed_mask, lesions[0], is_template))
@@ -97,6 +103,10 @@ class PreparedImages:
         OutputError
             If the output cannot be written.
         """
+        with self._lock:
+            self._write_found_masks(pair, inputs, out_dir)
+
+    def _write_found_masks(self, pair: Pair, inputs: Inputs, out_dir: Path) -> None:
         for image, prepared in ((pair.fixed, inputs.fixed), (pair.moving, inputs.moving)):
             path = brain_mask_path(image, out_dir)
             if path is None or path in self._written:

@@ -15,10 +15,11 @@ from bids_nodereg.imaging.prepare import onto_grid
 from bids_nodereg.imaging.resample import warp_image, warp_stack
 from bids_nodereg.imaging.transforms import read_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels
-from bids_nodereg.quality.measures import RegisteredPair, measure_pair
+from bids_nodereg.quality.measures import RegisteredPair, json_ready, measure_pair
 from bids_nodereg.quality.overlap import LabelOverlap, overlap_measures
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bids_nodereg.app.stages import Solution
     from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.geometry import Grid
+    from bids_nodereg.registration.guard import Rescue
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,21 @@ def judge(pair: Pair, inputs: Inputs, solution: Solution, truth: Path | None, th
         arrays = replace(arrays, truth_mm=_true_displacement(truth, solution))
     measures = measure_pair(arrays)
     if solution.distances is not None:
-        measures["mind_distance_before"], measures["mind_distance_after"] = solution.distances
-    before, after = _label_overlaps(pair, inputs, solution, threads)
-    if after:
-        measures.update(overlap_measures(before, "before"))
-        measures.update(overlap_measures(after, "after"))
-    return Judgement(measures, arrays, before, after)
+        before, after = solution.distances
+        measures.update(json_ready({"mind_distance_before": before, "mind_distance_after": after}))
+    if solution.repair is not None:
+        measures.update(_rescue_measures(solution.rescues))
+    labels_before, labels_after = _label_overlaps(pair, inputs, solution, threads)
+    if labels_after:
+        measures.update(overlap_measures(labels_before, "before"))
+        measures.update(overlap_measures(labels_after, "after"))
+    return Judgement(measures, arrays, labels_before, labels_after)
+
+
+def _rescue_measures(rescues: Sequence[Rescue]) -> dict[str, float]:
+    """How often the optimisation met a number that is none, and whether the affine alone was left."""
+    alone = any(rescue.remedy == "affine alone" for rescue in rescues)
+    return {"nonfinite_attempts": float(len(rescues)), "affine_alone": float(alone)}
 
 
 def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> RegisteredPair:

@@ -226,7 +226,7 @@ def _settings_words(settings: Settings, spacing_mm: float) -> dict[str, str]:
         "Folding barrier": f"weight {weights.folding:g}, epsilon {weights.folding_epsilon:g}",
         "Smoothness": f"weight {weights.gradient:g} on the gradient of the {weights.gradient_of}, "
         f"{weights.magnitude:g} on its magnitude; {weights.spatial} in space",
-        "Learning rate": f"{registration.learning_rate:g}",
+        "Learning rate": f"{registration.rate:g}",
         "Seed": str(registration.seed),
     }
 

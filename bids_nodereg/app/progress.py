@@ -1,18 +1,18 @@
-"""What a run says while it works: a live line on a terminal, plain lines elsewhere."""
+"""What a run says while it works: live lines on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from rich.live import Live
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from rich.console import Console
 
@@ -22,33 +22,48 @@ LOG = logging.getLogger("nodereg")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress(Protocol):
-    """Hears which pair is worked on and of every iteration."""
+class PairProgress(Protocol):
+    """Hears how far one pair is; several pairs may be under way at a time, each with its own."""
 
-    def start_pair(self, title: str, number: int, count: int) -> None:
-        """A pair begins: its name, its number, and how many there are."""
+    def stage(self, text: str) -> None:
+        """Something other than an iteration begins."""
         ...
 
     def step(self, step: Step) -> None:
         """One iteration is done."""
         ...
 
-    def stage(self, text: str) -> None:
-        """Something other than an iteration begins."""
+    def end(self) -> None:
+        """Nothing more comes from this pair."""
+        ...
+
+
+class Progress(Protocol):
+    """Hears which pairs are begun."""
+
+    def begin(self, title: str, number: int, count: int) -> PairProgress:
+        """A pair begins: its name, its number, and how many there are."""
         ...
 
 
 class PlainProgress:
     """Lines in the log: one when a level begins, and then one every few seconds."""
 
+    def begin(self, title: str, number: int, count: int) -> PairProgress:
+        """Say which pair begins."""
+        LOG.info("[%d/%d] %s", number, count, title)
+        return _PlainPair()
+
+
+class _PlainPair:
+    """One pair's lines; the handlers of the log say whose they are."""
+
     def __init__(self) -> None:
         self._last = 0.0
-        self._title = ""
 
-    def start_pair(self, title: str, number: int, count: int) -> None:
-        """Say which pair begins."""
-        self._title = title
-        LOG.info("[%d/%d] %s", number, count, title)
+    def stage(self, text: str) -> None:
+        """Say what begins."""
+        LOG.info("    %s", text)
 
     def step(self, step: Step) -> None:
         """Say how far it is, not more often than every few seconds."""
@@ -57,45 +72,86 @@ class PlainProgress:
             self._last = now
             LOG.info("    %s", describe(step))
 
-    def stage(self, text: str) -> None:
-        """Say what begins."""
-        LOG.info("    %s", text)
-
-
-@dataclass(frozen=True)
-class _Now:
-    """What the live line shows."""
-
-    title: str = ""
-    number: int = 0
-    count: int = 0
-    doing: str = ""
+    def end(self) -> None:
+        """Need nothing."""
 
 
 class LiveProgress:
-    """One line on the terminal that is drawn again and again."""
+    """A line on the terminal for each pair under way, drawn again and again."""
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._now = _Now()
+        self._lock = threading.Lock()
+        self._rows: dict[int, tuple[str, str, str]] = {}
 
-    def start_pair(self, title: str, number: int, count: int) -> None:
+    def begin(self, title: str, number: int, count: int) -> PairProgress:
         """Show the pair and log it."""
-        self._now = _Now(title, number, count)
         LOG.info("[%d/%d] %s", number, count, title)
+        place = f"[bold]{number}/{count}[/bold]"
+        return _LivePair(lambda doing: self._show(number, (place, title, doing)))
+
+    def _show(self, number: int, row: tuple[str, str, str]) -> None:
+        """Show what a pair does, or no longer show one that does nothing."""
+        with self._lock:
+            self._rows[number] = row
+            self._rows = {each: known for each, known in sorted(self._rows.items()) if known[2]}
+            table = Table.grid(padding=(0, 2))
+            for known in self._rows.values():
+                table.add_row(*known)
+            self._live.update(table)
+
+
+class _LivePair:
+    """One pair's line."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self.stage = show
+        self._show = show
 
     def step(self, step: Step) -> None:
         """Show the iteration."""
         self._show(describe(step))
 
-    def stage(self, text: str) -> None:
-        """Show what begins."""
-        self._show(text)
+    def end(self) -> None:
+        """Take the line away."""
+        self._show("")
 
-    def _show(self, doing: str) -> None:
-        table = Table.grid(padding=(0, 2))
-        table.add_row(f"[bold]{self._now.number}/{self._now.count}[/bold]", self._now.title, doing)
-        self._live.update(table)
+
+class StoppingProgress:
+    """Tells on what it hears, and ends the work of a thread once the run is to stop.
+
+    A signal interrupts the main thread alone; what works beside it asks here between its parts.
+
+    Parameters
+    ----------
+    heard
+        Who is told.
+    stop
+        Set when the run is to end.
+    """
+
+    def __init__(self, heard: PairProgress, stop: threading.Event) -> None:
+        self._heard = heard
+        self._stop = stop
+
+    def stage(self, text: str) -> None:
+        """Tell what begins, or do not begin it."""
+        self._check()
+        self._heard.stage(text)
+
+    def step(self, step: Step) -> None:
+        """Tell the iteration, or end."""
+        self._check()
+        self._heard.step(step)
+
+    def end(self) -> None:
+        """Tell that nothing more comes."""
+        self._heard.end()
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            msg = "the run was stopped"
+            raise KeyboardInterrupt(msg)
 
 
 def describe(step: Step) -> str:

@@ -6,8 +6,10 @@ import hashlib
 import platform
 import resource
 import sys
+import time
 import uuid
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ from bids_nodereg import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+SETTLED_S = 2.0
+"""Age from which on the time of a file tells its next change; the coarsest file systems count in 2 s."""
 
 LIBRARIES = ("torch", "numpy", "scipy", "nibabel", "SimpleITK", "pybids", "numba", "h5py")
 
@@ -28,6 +33,25 @@ def software() -> dict[str, str]:
     """Name and version of this program and of the libraries that do the work."""
     versions = {name: metadata.version(name) for name in LIBRARIES}
     return {"nodereg": __version__, "Python": platform.python_version(), **versions}
+
+
+def file_digest(path: Path) -> str:
+    """Digest of an input file's bytes; a file that stays as it is, is read once by a process.
+
+    A run asks several times for each pair, and a template is in all of them. A file counts as the same while
+    its size, time and place on the disk are; one that was changed within the last seconds is read in any
+    case, as its time could stay the same at the next change.
+    """
+    found = path.stat()
+    age = time.time() - found.st_mtime
+    if age <= SETTLED_S:
+        return sha256(path)
+    return _digest_as_of(path, (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev))
+
+
+@lru_cache(maxsize=4096)
+def _digest_as_of(path: Path, _state: tuple[int, ...]) -> str:
+    return sha256(path)
 
 
 def sha256(path: Path) -> str:

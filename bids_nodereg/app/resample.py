@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 from bids_nodereg.app.extra_files import without_unreadable
 from bids_nodereg.app.stages import Solution, common_grid
-from bids_nodereg.app.status import GRIDS, Status, grid_digests
+from bids_nodereg.app.status import GRIDS, Status, grid_digests, record_of
 from bids_nodereg.app.write import Work, write_images
 from bids_nodereg.files import write_json
 from bids_nodereg.imaging.transforms import read_composite_h5
 
 if TYPE_CHECKING:
     from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.progress import PairProgress
     from bids_nodereg.app.shared import Run
 
 
-def resample_pair(job: Job, run: Run) -> Status:
+def resample_pair(job: Job, run: Run, progress: PairProgress) -> Status:
     """Pull the images of a pair through the map that an earlier run wrote, onto every grid asked for.
 
     Raises
@@ -28,16 +29,17 @@ def resample_pair(job: Job, run: Run) -> Status:
     """
     began = time.perf_counter()
     out, digests = job.outputs, grid_digests(job)
-    run.progress.stage("reading")
+    progress.stage("reading")
     inputs = run.images.of(job.pair)
     forward, inverse = (read_composite_h5(path) for path in (out.forward_h5, out.inverse_h5))
     grid = common_grid(inputs.fixed, run.settings) if forward.field is None else forward.field.grid
-    run.progress.stage("writing images")
+    progress.stage("writing images")
     solution = Solution(grid, forward.affine, forward, inverse)
     readable, _ = without_unreadable(job)
     write_images(Work(readable, inputs, solution, run.settings, run.hardware.threads))
     sidecar = json.loads(out.forward_json.read_text(encoding="utf-8"))
-    write_json(out.forward_json, {**sidecar, GRIDS: {**sidecar.get(GRIDS, {}), **digests}})
+    told = {GRIDS: {**sidecar.get(GRIDS, {}), **digests}, **record_of(readable, run.settings)}
+    write_json(out.forward_json, {**sidecar, **told})
     verdict = json.loads(out.qc_json.read_text(encoding="utf-8"))["Verdict"]
     seconds = time.perf_counter() - began
     return Status(out.name, job.pair.moving.subject, "done", seconds, verdict)

@@ -1,52 +1,45 @@
-"""The participant level: all pairs of all chosen participants, one after the other."""
+"""The participant level: all pairs of all chosen participants."""
 
 from __future__ import annotations
 
 import logging
-import time
-import traceback
+from threading import Event
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
-from bids_nodereg.app.compose import compose_pair
+from bids_nodereg.app.claims import Claims
 from bids_nodereg.app.device import choose_hardware
+from bids_nodereg.app.executors import executor_of
 from bids_nodereg.app.extras import labels_used
 from bids_nodereg.app.facts import methods_facts
 from bids_nodereg.app.gate import EXIT_CODE, kept_verdict, refused
 from bids_nodereg.app.images import PreparedImages
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
+from bids_nodereg.app.leftovers import clear_leftovers
 from bids_nodereg.app.log import log_to_file
 from bids_nodereg.app.pages import Pages, is_registered, write_pages
-from bids_nodereg.app.pair import register_pair
-from bids_nodereg.app.places import without_places
 from bids_nodereg.app.present import kept_facts
 from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
-from bids_nodereg.app.resample import resample_pair
+from bids_nodereg.app.rounds import register_all
 from bids_nodereg.app.shared import Run
-from bids_nodereg.app.status import (
-    NOT_YET,
-    Status,
-    lacks_only_images,
-    report_data,
-    why_not_done,
-    write_status,
-)
+from bids_nodereg.app.status import Status, report_data
 from bids_nodereg.app.validate import validate_input
+from bids_nodereg.bids.inside import refuse_links_out
 from bids_nodereg.bids.output_dataset import check_output_folder, dataset_link, write_dataset_files
 from bids_nodereg.bids.templates import TEMPLATEFLOW_LINK
 from bids_nodereg.config import as_toml
-from bids_nodereg.errors import MissingInputError, NodeRegError
+from bids_nodereg.errors import MissingInputError, TemporaryError
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.methods import methods_markdown
 from bids_nodereg.quality.viewer import viewer_library
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.console import Console
 
-    from bids_nodereg.app.jobs import Job, Participant
+    from bids_nodereg.app.jobs import Participant
     from bids_nodereg.bids.dataset import Dataset
     from bids_nodereg.config import RunConfig
 
@@ -75,6 +68,7 @@ def run_participants(config: RunConfig, console: Console) -> int:
     run_id = new_run_id()
     pages = Pages(run_id, hardware.threads, library)
     folder = config.output_dir / "logs" / run_id
+    refuse_links_out(config.output_dir, [folder])
     with log_to_file(folder / "run.log"):
         LOG.info("nodereg %s, run %s", __version__, run_id)
         write_text(folder / "config.toml", as_toml(config, nodereg_version=__version__, run_id=run_id))
@@ -88,70 +82,18 @@ def run_participants(config: RunConfig, console: Console) -> int:
         LOG.info("Device: %s", hardware.name)
         if hardware.note:
             LOG.warning(hardware.note)
+        for participant in participants:
+            if participant.message:
+                LOG.warning(participant.message)
+        clear_leftovers(participants, config.output_dir)
         images = PreparedImages(config.settings, hardware.device)
-        with open_progress(console) as progress:
-            run = Run(run_id, folder, config.settings, hardware, images, pages, progress)
-            statuses, page_codes = _register_all(config, participants, run)
+        with open_progress(console) as progress, Claims(config.output_dir) as claims:
+            run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims)
+            execute = executor_of(config, run, progress)
+            statuses, page_codes = register_all(config, participants, run, execute)
         _write_citation(config, participants)
         count = sum(len(participant.jobs) for participant in participants)
         return _summary(statuses, count, config) or _one_code(page_codes)
-
-
-def _register_all(
-    config: RunConfig, participants: Sequence[Participant], run: Run
-) -> tuple[list[Status], set[int]]:
-    """How each pair ended, and the exit codes of writing the pages."""
-    count = sum(len(participant.jobs) for participant in participants)
-    statuses: list[Status] = []
-    page_codes: set[int] = set()
-    for participant in participants:
-        if participant.message:
-            LOG.warning(participant.message)
-        mine: list[Status] = []
-        for job in participant.jobs:
-            run.progress.start_pair(job.title, len(statuses) + len(mine) + 1, count)
-            mine.append(_one(job, config, run))
-            write_status(run.folder, mine[-1])
-            if config.fail_fast and mine[-1].status == "failed":
-                break
-        page_codes.add(write_pages(participant, mine, run.pages))
-        statuses += mine
-        if config.fail_fast and any(status.status == "failed" for status in mine):
-            break
-    return statuses, page_codes
-
-
-def _one(job: Job, config: RunConfig, run: Run) -> Status:
-    """Register one pair unless it is done; an error becomes a status."""
-    name, subject = job.outputs.name, job.pair.moving.subject
-    began = time.perf_counter()
-    try:
-        reason = "--force" if config.force else why_not_done(job, config.settings)
-        if not reason:
-            LOG.info("    already done")
-            return Status(name, subject, "already done", verdict=kept_verdict(job))
-        LOG.log(logging.DEBUG if reason == NOT_YET else logging.INFO, "    to do: %s", reason)
-        status = _way(job, config)(job, run)
-    except NodeRegError as error:
-        LOG.error("    %s failed: %s", name, error)  # noqa: TRY400 - the message is for the user, no traceback
-        told = without_places(str(error), config)
-        return Status(name, subject, "failed", time.perf_counter() - began, "", told, error.exit_code)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the other pairs must go on
-        LOG.error("    %s failed by a fault of nodereg: %s: %s", name, type(error).__name__, error)  # noqa: TRY400
-        LOG.debug(traceback.format_exc())
-        told = without_places(f"{type(error).__name__}: {error}", config)
-        reason = f"{told}. This is a fault of nodereg: please report it with run.log."
-        return Status(name, subject, "failed", time.perf_counter() - began, "", reason, 1)
-    LOG.info("    done in %.0f s, quality: %s", status.seconds, status.verdict)
-    return status
-
-
-def _way(job: Job, config: RunConfig) -> Callable[[Job, Run], Status]:
-    """How a pair that is not done comes to its results: searched, composed, or there but for images."""
-    if job.parts:
-        return compose_pair
-    is_there = not config.force and lacks_only_images(job, config.settings)
-    return resample_pair if is_there else register_pair
 
 
 def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
@@ -169,6 +111,8 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
     )
     if failed:
         LOG.error("Failed: %s", ", ".join(status.pair for status in failed))
+    if any(status.trouble == "device lost" for status in failed):
+        return TemporaryError.exit_code
     refusal = _refuse(statuses, config)
     codes = {status.exit_code for status in failed}
     if not codes:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from threading import Event
 
+    from bids_nodereg.app.claims import Claims
     from bids_nodereg.app.device import Hardware
     from bids_nodereg.app.images import PreparedImages
     from bids_nodereg.app.pages import Pages
-    from bids_nodereg.app.progress import Progress
     from bids_nodereg.config import Settings
 
 
@@ -33,8 +34,10 @@ class Run:
         Images that were prepared before and may serve again.
     pages
         What the reports of the participants need.
-    progress
-        Who hears how far a pair is.
+    stop
+        Set when the run is to end, for the threads beside the main one.
+    claims
+        The pairs that other runs are to leave alone.
     """
 
     run_id: str
@@ -43,4 +46,5 @@ class Run:
     hardware: Hardware
     images: PreparedImages
     pages: Pages
-    progress: Progress
+    stop: Event
+    claims: Claims

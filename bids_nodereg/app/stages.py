@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bids_nodereg.imaging.maps import SpatialMap
     from bids_nodereg.imaging.prepare import Prepared
     from bids_nodereg.registration.diffeomorphism import Repair
+    from bids_nodereg.registration.guard import Rescue
     from bids_nodereg.registration.optimise import Step
 
     OnStep = Callable[[Step], None]
@@ -48,6 +49,8 @@ class Solution:
         Total maps: fixed points to moving points, and back.
     repair
         What was done against folds; None where nothing was deformed.
+    rescues
+        What was done where a loss of the optimisation was not finite, in order.
     distances
         Descriptor distance by the affine alone and by the whole map; None where nothing was deformed.
     velocity
@@ -60,13 +63,21 @@ class Solution:
     forward: SpatialMap
     inverse: SpatialMap
     repair: Repair | None = None
+    rescues: tuple[Rescue, ...] = ()
     distances: tuple[float, float] | None = None
     velocity: tuple[DisplacementField, ...] = ()
 
 
-def solve(inputs: Inputs, settings: Settings, device: torch.device, on_step: OnStep) -> Solution:
-    """Align a pair, and deform it where the settings go that far."""
-    affine = find_affine(inputs, settings, device, on_step)
+def solve(
+    inputs: Inputs,
+    settings: Settings,
+    device: torch.device,
+    on_step: OnStep,
+    affine: NDArray[np.float64] | None = None,
+) -> Solution:
+    """Align a pair unless its affine is known, and deform it where the settings go that far."""
+    if affine is None:
+        affine = find_affine(inputs, settings, device, on_step)
     grid = common_grid(inputs.fixed, settings)
     if settings.transform != "deformable":
         return Solution(grid, affine, forward_map(affine), inverse_map(affine))
@@ -103,6 +114,7 @@ def deform(
         forward=forward_map(affine, forward),
         inverse=inverse_map(affine, inverse),
         repair=found.repair,
+        rescues=found.rescues,
         distances=(found.distance_before, found.distance_after)
         if settings.registration.descriptor.name in DESCRIPTORS
         else None,

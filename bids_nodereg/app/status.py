@@ -10,7 +10,8 @@ from bids_nodereg import __version__
 from bids_nodereg.app.find_brain import FOUND, method_taken
 from bids_nodereg.app.gate import kept_verdict
 from bids_nodereg.app.inputs import NOT_FOUND
-from bids_nodereg.app.provenance import sha256
+from bids_nodereg.app.provenance import file_digest
+from bids_nodereg.app.written import OUTPUTS, record, recorded, why_changed
 from bids_nodereg.config import settings_digest
 from bids_nodereg.files import write_json
 from bids_nodereg.quality.verdict import STATUSES
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bids_nodereg.app.jobs import Job
+    from bids_nodereg.app.retry import Trouble
     from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.config import Settings
 
@@ -50,6 +52,8 @@ class Status:
     verdict: str = ""
     error: str = ""
     exit_code: int = 0
+    trouble: Trouble = ""
+    tries: int = 1
 
 
 def write_status(folder: Path, status: Status) -> None:
@@ -60,10 +64,10 @@ def write_status(folder: Path, status: Status) -> None:
 def input_digests(job: Job) -> dict[str, str]:
     """SHA-256 of every file the result depends on, by BIDS URI or role."""
     pair = job.pair
-    digests = {pair.fixed.uri: sha256(pair.fixed.path), pair.moving.uri: sha256(pair.moving.path)}
+    digests = {pair.fixed.uri: file_digest(pair.fixed.path), pair.moving.uri: file_digest(pair.moving.path)}
     for role, mask in (("fixed mask", pair.fixed_mask), ("moving mask", pair.moving_mask)):
         if mask is not None:
-            digests[role] = sha256(mask)
+            digests[role] = file_digest(mask)
     sides = {
         "fixed lesion": pair.fixed_lesion,
         "moving lesion": pair.moving_lesion,
@@ -71,13 +75,13 @@ def input_digests(job: Job) -> dict[str, str]:
     }
     for role, side_file in sides.items():
         if side_file is not None:
-            digests[role] = sha256(side_file.path)
+            digests[role] = file_digest(side_file.path)
     digests |= _carried_digests(pair)
     if job.truth is not None:
-        digests["truth"] = sha256(job.truth)
+        digests["truth"] = file_digest(job.truth)
     for part in job.parts:
         for path in (part.outputs.forward_h5, part.outputs.inverse_h5):
-            digests[part.outputs.uri(path)] = sha256(path) if path.is_file() else NOT_THERE
+            digests[part.outputs.uri(path)] = file_digest(path) if path.is_file() else NOT_THERE
     return digests
 
 
@@ -88,7 +92,7 @@ def _carried_digests(pair: Pair) -> dict[str, str]:
     files |= {f"names of {each.uri}": each.lookup for each in label_maps if each.lookup is not None}
     files |= {extra.uri: extra.path for extra in pair.moving_extras}
     files |= {f"sidecar of {each.uri}": each.sidecar for each in pair.moving_extras if each.sidecar.is_file()}
-    return {key: sha256(path) if path.is_file() else NOT_THERE for key, path in files.items()}
+    return {key: file_digest(path) if path.is_file() else NOT_THERE for key, path in files.items()}
 
 
 def grid_digests(job: Job) -> dict[str, str]:
@@ -96,7 +100,7 @@ def grid_digests(job: Job) -> dict[str, str]:
     template = job.pair.template
     grids = () if template is None else template.grids
     return {
-        grid.uri: sha256(grid.path)
+        grid.uri: file_digest(grid.path)
         for grid in grids
         if grid.path is not None and grid.path != job.pair.fixed.path
     }
@@ -117,7 +121,7 @@ def why_not_done(job: Job, settings: Settings) -> str:
     """Why a pair has to be (re)done, in words; empty when it is done.
 
     Done means: the forward sidecar is there, was written last, agrees with the settings, the
-    version and the input files, and the files it stands for are there.
+    version and the input files, and the files it stands for are there as they were written.
     """
     stale, missing = _why_stale(job, settings), _missing(job, settings)
     if stale or missing:
@@ -140,11 +144,10 @@ def lacks_only_images(job: Job, settings: Settings) -> bool:
 def _why_stale(job: Job, settings: Settings) -> str:
     """Why what is there is not the result of these inputs and settings; empty when it is."""
     path = job.outputs.forward_json
-    try:
-        sidecar = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         return NOT_YET
-    except (OSError, ValueError):
+    sidecar = _sidecar(job)
+    if not sidecar:
         return f"{path.name} cannot be read"
     wanted = fingerprint(job, settings)
     reasons = {
@@ -155,7 +158,27 @@ def _why_stale(job: Job, settings: Settings) -> str:
     stale = next((reason for key, reason in reasons.items() if sidecar.get(key) != wanted[key]), "")
     if not stale and _looked_for_brain(sidecar) and sidecar.get(BRAIN) != wanted[BRAIN]:
         stale = "brain masks would be found in another way"
-    return stale or _why_no_verdict(job)
+    return stale or _why_no_verdict(job) or why_changed(sidecar, path, job.outputs.out_dir)
+
+
+def _sidecar(job: Job) -> dict[str, Any]:
+    """What the sidecar of a pair says; nothing where it is not there or cannot be read."""
+    try:
+        told = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def record_of(job: Job, settings: Settings) -> dict[str, Any]:
+    """What a finished pair's sidecar keeps of all other files of the pair: to be made last of all.
+
+    Pages are left out: they may be written again at any time.
+    """
+    out = job.outputs
+    figures = (path for path in out.figures_dir.glob(f"{out.name}_*") if path.suffix != ".html")
+    paths = {*_files_of(job, settings), *figures} - {out.forward_json}
+    return {OUTPUTS: record(paths, out.out_dir)}
 
 
 def _looked_for_brain(sidecar: Mapping[str, Any]) -> bool:
@@ -173,22 +196,21 @@ def _why_no_verdict(job: Job) -> str:
 
 def _has_other_grids(job: Job) -> bool:
     """Whether a grid that is asked for is not the one of the images that are there."""
-    sidecar = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))
-    known = sidecar.get(GRIDS, {})
+    known = _sidecar(job).get(GRIDS, {})
     return any(known.get(uri) != digest for uri, digest in grid_digests(job).items())
 
 
 def _missing(job: Job, settings: Settings) -> list[Path]:
-    """Files of a finished pair that are not there."""
+    """Files of a finished pair that are not there: what is asked for now, and what was written then."""
     needed = (*_files_of(_as_carried(job), settings), report_data(job))
-    return [file for file in needed if not file.is_file()]
+    written = recorded(_sidecar(job), job.outputs.out_dir)
+    return [file for file in dict.fromkeys((*needed, *written)) if not file.is_file()]
 
 
 def _as_carried(job: Job) -> Job:
     """The job without the files that could not be carried along when it was done."""
-    try:
-        left_out = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))[NOT_CARRIED]
-    except (OSError, ValueError, KeyError, TypeError):
+    left_out = _sidecar(job).get(NOT_CARRIED)
+    if not isinstance(left_out, (list, dict)):
         return job
     extras = tuple(extra for extra in job.pair.moving_extras if extra.asked or extra.uri not in left_out)
     return replace(job, pair=replace(job.pair, moving_extras=extras))

@@ -49,6 +49,7 @@ def write_viewers(jobs: Sequence[Job], library: str, threads: int) -> None:
 
 def _write_viewer(job: Job, library: str, threads: int) -> None:
     try:
+        job.outputs.refuse_links_out()
         viewed = _viewed(job, threads)
         path = render_viewer(viewed, viewer_page(job), library=library, version=__version__)
         LOG.info("Viewer: %s", path)

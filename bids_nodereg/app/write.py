@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bids_nodereg.app.extra_files import remove_stale, write_extras
 from bids_nodereg.app.inputs import looks_skull_stripped
 from bids_nodereg.app.kinds import limits_of
+from bids_nodereg.app.status import record_of
 from bids_nodereg.app.velocity_files import write_velocity
 from bids_nodereg.bids.sidecars import (
     jacobian_sidecar,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from bids_nodereg.quality.measures import Measures
     from bids_nodereg.quality.verdict import Verdict
     from bids_nodereg.registration.diffeomorphism import Repair
+    from bids_nodereg.registration.guard import Rescue
 
 
 @dataclass(frozen=True)
@@ -132,12 +134,15 @@ def _write_images_on(work: Work, out: Outputs, grid: Grid) -> None:
     write_extras(job.pair, out, target, skull_stripped=stripped)
 
 
-def write_quality(path: Path, pair: Pair, measures: Measures, verdict: Verdict) -> None:
-    """The measures with their verdict, their dictionary, and what kind of pair it is."""
+def write_quality(
+    path: Path, pair: Pair, measures: Measures, verdict: Verdict, more: Mapping[str, str] | None = None
+) -> None:
+    """The measures with their verdict, their dictionary, what kind of pair it is, and what else to know."""
     content = {
         "Pair": {"Rule": pair.rule, "Moving": pair.moving.suffix, "Fixed": _fixed_label(pair)},
         "Verdict": verdict.status,
         "Reasons": list(verdict.reasons),
+        **(more or {}),
         "Measures": dict(measures),
         "Limits": [
             {
@@ -170,9 +175,11 @@ def write_sidecars(work: Work, details: Mapping[str, Any]) -> None:
         "DisplacementGrid": {"Shape": list(grid.shape), "AffineRAS": grid.affine.tolist()},
     }
     write_json(out.inverse_json, transform_sidecar(pair, out, inverse=True, details=shared))
-    told = {**shared, **_weights_told(work), **details}
+    told = {**shared, **_weights_told(work), **details, **record_of(work.job, work.settings)}
     if work.solution.repair is not None:
         told["FoldRepair"] = repair_told(work.solution.repair)
+    if work.solution.rescues:
+        told["Rescues"] = [rescue_told(rescue) for rescue in work.solution.rescues]
     write_json(out.forward_json, transform_sidecar(pair, out, details=told))
 
 
@@ -208,6 +215,21 @@ def repair_told(repair: Repair) -> dict[str, Any]:
         "FoldedCellsBefore": repair.folded_before,
         "Rounds": repair.rounds,
         "SmoothedFraction": repair.smoothed_fraction,
+    }
+
+
+def rescue_told(rescue: Rescue) -> dict[str, Any]:
+    """What was done where the optimisation met a number that is none, in words and numbers."""
+    then = {
+        "smaller step": "the level started again from its last good state with half the learning rate",
+        "last good state": "the last good state was kept",
+        "affine alone": "the affine alone was kept",
+    }
+    return {
+        "Description": f"The loss was not a finite number; {then[rescue.remedy]}.",
+        "Level": rescue.level,
+        "Iteration": rescue.iteration,
+        "LearningRate": rescue.learning_rate,
     }
 
 

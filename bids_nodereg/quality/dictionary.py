@@ -41,6 +41,7 @@ class Description:
 _SIMILARITY = "Similarity"
 _AFFINE = "Affine, seen from the headers"
 _PLAUSIBILITY = "Do the images belong together"
+_OPTIMISATION = "Optimisation"
 _FOLDING = "Regularity of the map"
 _DISPLACEMENT = "Displacement"
 _INVERSE = "Inverse consistency"
@@ -223,6 +224,22 @@ DICTIONARY: Mapping[str, Description] = MappingProxyType(
             "nothing to match.",
             "higher",
             _PLAUSIBILITY,
+        ),
+        "nonfinite_attempts": Description(
+            "Attempts that met a number that is none",
+            "1",
+            "How often a level of the optimisation ended because its loss was not a finite number; it then "
+            "went on from the last good state.",
+            "lower",
+            _OPTIMISATION,
+        ),
+        "affine_alone": Description(
+            "Affine alone",
+            "1",
+            "1 where no deformation could be optimised, because the loss was never finite on the first "
+            "level: the map is the affine alone. 0 otherwise.",
+            "lower",
+            _OPTIMISATION,
         ),
         "folded_voxels": Description(
             "Folded voxels",

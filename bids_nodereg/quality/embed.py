@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import math
 from io import BytesIO
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from bids_nodereg.errors import MissingInputError
+from bids_nodereg.errors import DataError, MissingInputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,25 @@ MOST_BYTES = 6_600_000
 LEAST_SCALE = 0.45
 """Below this a slice can no longer be judged; a page with still more pairs is larger."""
 QUALITY = 75
+
+
+def figure_path(folder: Path, relative: str) -> Path:
+    """Find a figure that a section of a report names; a section that was tampered with names no other file.
+
+    Raises
+    ------
+    DataError
+        If it is no picture in a folder ``figures`` below ``folder``.
+    """
+    path = PurePosixPath(relative)
+    is_inside = path.parts[-2:-1] == ("figures",) and not {"..", "/"} & set(path.parts)
+    if not is_inside or path.suffix not in TYPES:
+        msg = (
+            f"{relative!r}: no figure of a report; expected sub-<label>/figures/<name> with the ending "
+            f"{', '.join(TYPES)}. The section of the report was changed by hand: run the pair with --force."
+        )
+        raise DataError(msg)
+    return folder / relative
 
 
 def fitting_scale(paths: Iterable[Path]) -> float:

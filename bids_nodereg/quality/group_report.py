@@ -90,7 +90,7 @@ def render_group(rows: Sequence[CohortRow], out_html: Path, *, version: str) -> 
     outliers = find_outliers(rows)
     keys = tuple(key for key in KEY_MEASURES if any(row.measures.get(key) is not None for row in rows))
     order = sorted(range(len(rows)), key=lambda place: _urgency(rows[place], outliers[place]))
-    script = asset("group.js")
+    style, script = asset("report.css") + asset("group.css"), asset("group.js")
     page = (
         environment()
         .get_template("group.html.j2")
@@ -107,10 +107,10 @@ def render_group(rows: Sequence[CohortRow], out_html: Path, *, version: str) -> 
             unusual=UNUSUAL,
             version=version,
             # Files of this package, and JSON in which no character can end the element it stands in.
-            style=Markup(asset("report.css") + asset("group.css")),  # noqa: S704
+            style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
             data=Markup(_data(rows, outliers, keys, order)),  # noqa: S704
-            policy=policy(script),
+            policy=policy(style, script),
         )
     )
     write_text(out_html, page)
@@ -119,7 +119,8 @@ def render_group(rows: Sequence[CohortRow], out_html: Path, *, version: str) -> 
 
 def link_of(pair: str) -> str:
     """Give the address of a pair's section in the page of its participant."""
-    return f"{quote(pair.split('_', 1)[0])}.html#{quote(pair.replace('_', '-'))}"
+    page, anchor = (quote(each, errors="replace") for each in (pair.split("_", 1)[0], pair.replace("_", "-")))
+    return f"{page}.html#{anchor}"
 
 
 def outlier_words(outliers: Sequence[Outlier] | None) -> str:

@@ -158,7 +158,8 @@ def methods_markdown(each: Sequence[MethodsFacts]) -> str:
 
 def _markdown(content: MethodsText) -> list[str]:
     numbered = [f"{number}. {entry}" for number, entry in enumerate(content.references, start=1)]
-    return ["# Methods", *content.paragraphs, "## References", "\n".join(numbered)]
+    parts = ["# Methods", *content.paragraphs, "## References", "\n".join(numbered)]
+    return [part.replace("<", "&lt;") for part in parts]  # viewers of Markdown pass HTML on
 
 
 def _data(facts: MethodsFacts, cite: _Citations) -> str:

@@ -7,13 +7,14 @@ or run anything else. Everything that came from a data set is escaped.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.commands import reuse_commands
 from bids_nodereg.quality.dictionary import DICTIONARY
-from bids_nodereg.quality.embed import data_uri, fitting_scale
+from bids_nodereg.quality.embed import data_uri, figure_path, fitting_scale
 from bids_nodereg.quality.methods import by_settings, methods
 from bids_nodereg.quality.page import asset, environment, policy
 from bids_nodereg.quality.report_tables import label_rows, measure_groups, tiles
@@ -65,7 +66,7 @@ def render_subject(
     """
     style, script = asset("report.css"), asset("report.js")
     folder = out_html.parent
-    scale = fitting_scale(folder / path for pair in pairs for path in pair.figures.values())
+    scale = fitting_scale(figure_path(folder, path) for pair in pairs for path in pair.figures.values())
     page = (
         environment()
         .get_template("report.html.j2")
@@ -79,7 +80,7 @@ def render_subject(
             # Both are files of this package, so they are the only text that is not escaped.
             style=Markup(style),  # noqa: S704
             script=Markup(script),  # noqa: S704
-            policy=policy(script),
+            policy=policy(style, script),
         )
     )
     write_text(out_html, page)
@@ -90,10 +91,11 @@ def _pair_context(pair: PairReport, folder: Path, scale: float) -> dict[str, obj
     """Gather what the template shows of one pair."""
     return {
         "pair": pair,
-        "images": {name: data_uri(folder / path, scale) for name, path in pair.figures.items()},
+        "images": {name: data_uri(figure_path(folder, path), scale) for name, path in pair.figures.items()},
         "tiles": tiles(pair),
         "groups": measure_groups(pair.measures),
         "labels": label_rows(pair),
         "commands": reuse_commands(pair),
+        "viewer": quote(pair.viewer, errors="replace"),
         "dictionary": DICTIONARY,
     }

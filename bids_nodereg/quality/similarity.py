@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage, stats
+from scipy import ndimage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,6 +142,8 @@ def rank_correlation(fixed: Image, moving: Image, mask: Mask) -> float:
     It asks only whether bright goes with bright, not how bright: that is what two images of one contrast
     share whatever the scanner, and two images of different contrasts do not.
     """
+    from scipy import stats  # takes long to import, and is needed at the end of a pair only
+
     a, b = np.asarray(fixed[mask]), np.asarray(moving[mask])
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")

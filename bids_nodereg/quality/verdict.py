@@ -82,6 +82,22 @@ LIMITS: tuple[Limit, ...] = (
         "originals; do not use this result.",
     ),
     Limit(
+        "affine_alone",
+        "above",
+        0.0,
+        math.inf,
+        "Nothing was deformed: the objective was never a finite number, and the map is the affine alone. "
+        "Look at the intensities and masks of both originals.",
+    ),
+    Limit(
+        "nonfinite_attempts",
+        "above",
+        0.0,
+        math.inf,
+        "The objective was not a finite number in {value:.0f} attempt(s) at a level, which went on from the "
+        "last good state: look at the registered image, and at the intensities of both originals.",
+    ),
+    Limit(
         "folded_fraction",
         "above",
         0.0,

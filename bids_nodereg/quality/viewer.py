@@ -106,7 +106,7 @@ def render_viewer(pair: ViewedPair, out_html: Path, *, library: str, version: st
     OutputError
         If the page cannot be written.
     """
-    script = asset("viewer.js")
+    style, script = asset("report.css") + asset("viewer.css"), asset("viewer.js")
     data = json.dumps(_volumes(pair), separators=(",", ":"), allow_nan=False)
     page = (
         environment()
@@ -115,11 +115,11 @@ def render_viewer(pair: ViewedPair, out_html: Path, *, library: str, version: st
             pair=pair,
             version=version,
             # Files of packages, and JSON in which no character can end the element it stands in.
-            style=Markup(asset("report.css") + asset("viewer.css")),  # noqa: S704
+            style=Markup(style),  # noqa: S704
             library=Markup(library),  # noqa: S704
             script=Markup(script),  # noqa: S704
             data=Markup(data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")),  # noqa: S704
-            policy=policy(library, script, also="connect-src data:"),
+            policy=policy(style, library, script, also="connect-src data:"),
         )
     )
     write_text(out_html, page)

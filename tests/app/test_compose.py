@@ -33,10 +33,9 @@ def test_what_a_search_left_goes(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "compose", lambda _job: (None, None))
     run = SimpleNamespace(
         settings=Settings(),
-        progress=SimpleNamespace(stage=lambda _text: None),
         images=SimpleNamespace(of=stop),
     )
     monkeypatch.setattr(module, "fingerprint", lambda *_rest: {})
     with pytest.raises(InterruptedError):
-        module.compose_pair(Job(pair, out), run)
+        module.compose_pair(Job(pair, out), run, SimpleNamespace(stage=lambda _text: None))
     assert set(out.folder.iterdir()) == {out.warped_nii}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exchange import save_like, save_voxel_field
 from peers.case_list import Case, Scan, case_sets, choose
-from peers.launch import MethodFailedError, _run
+from peers.launch import MethodFailedError, run_measured
 from peers.methods import method_named
 from peers.ours import settings_of
 from peers.prepare import Truth
@@ -194,7 +194,7 @@ def test_only_our_presets_take_changes(monkeypatch):
 
 def test_peak_memory_is_the_commands_own(tmp_path):
     here = np.ones(2**25)  # 256 MB in this process must not count
-    cost = _run([sys.executable, "-c", "x = b'1' * (80 << 20)"], tmp_path, 60, 1)
+    cost = run_measured([sys.executable, "-c", "x = b'1' * (80 << 20)"], tmp_path, 60, 1)
     assert here[-1] == 1
     assert 80 < cost.peak_mb < 200
     assert 0 < cost.cpu_s < 30
@@ -202,6 +202,6 @@ def test_peak_memory_is_the_commands_own(tmp_path):
 
 def test_failure_and_time_limit_are_told(tmp_path):
     with pytest.raises(MethodFailedError, match=r"ended with 3 .*\s*the reason"):
-        _run([sys.executable, "-c", "print('the reason'); raise SystemExit(3)"], tmp_path, 60, 1)
+        run_measured([sys.executable, "-c", "print('the reason'); raise SystemExit(3)"], tmp_path, 60, 1)
     with pytest.raises(MethodFailedError, match=r"limit 0 s"):
-        _run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.3, 1)
+        run_measured([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path, 0.3, 1)

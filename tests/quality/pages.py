@@ -21,12 +21,14 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.loads: list[str] = []
         self.open: list[str] = []
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
         self.scripts: list[str] = []
         self.feed(text)
         assert self.open == []
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         values = dict(attributes)
+        self.elements.append((tag, tuple(values)))
         assert not [name for name in values if name.startswith("on")]
         self.ids += [values["id"]] if values.get("id") else []
         if tag == "a":

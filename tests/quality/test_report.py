@@ -119,7 +119,7 @@ def test_the_masks_are_shown_with_where_they_came_from(tmp_path: Path) -> None:
 
 def test_a_missing_figure_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"gone\.webp"):
-        render(tmp_path, pair_report(figures={"fixed": "gone.webp"}))
+        render(tmp_path, pair_report(figures={"fixed": "sub-01/figures/gone.webp"}))
     assert list(tmp_path.iterdir()) == []
 
 

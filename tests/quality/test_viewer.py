@@ -102,7 +102,7 @@ def test_the_page_loads_nothing_and_shows_markup_as_text(tmp_path: Path) -> None
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)
     assert policy is not None
     assert "default-src 'none'" in policy.group(1).replace("&#39;", "'")
-    assert policy.group(1).count("sha256-") == 2
+    assert policy.group(1).count("sha256-") == 3
     assert "http" not in policy.group(1)
 
 

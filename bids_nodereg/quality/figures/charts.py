@@ -7,8 +7,6 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from bids_nodereg.files import write_text
 from bids_nodereg.quality.figures.maps import nice_limit
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 INK = "#010203"
@@ -60,6 +59,8 @@ def write_convergence(path: Path, trace: Trace) -> Path:
     trace
         The history of the optimisation.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = _chart((9.2, 3.1))
     steps = np.arange(len(trace.total))
     curves = {"objective": trace.total, **trace.terms}
@@ -118,6 +119,8 @@ def write_jacobian_histogram(path: Path, determinant: NDArray[np.floating], fold
 
 def _chart(size: tuple[float, float]) -> tuple[Figure, Axes]:
     """Make an empty chart in the reader's ink, without a background."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=size, layout="constrained")
     figure.patch.set_visible(False)
     axes = figure.subplots()

@@ -6,7 +6,6 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from bids_nodereg.quality.figures.mosaic import PLANES, WIDTH, save_image
@@ -51,6 +50,8 @@ def write_grid(
     line_distance_mm
         Distance of the lines of the straight grid.
     """
+    from matplotlib.figure import Figure
+
     to_axes = np.linalg.inv(view.affine[:3, :3] / view.spacing)
     extents = [view.extent_mm(plane) for plane in PLANES]
     height = max(tall for _, tall in extents) / sum(wide for wide, _ in extents)

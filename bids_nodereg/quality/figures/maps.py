@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 
 from bids_nodereg.quality.figures.anatomy import grey
@@ -131,5 +130,7 @@ def _overlay(
 
 def _table(name: str) -> Rgb:
     """Look up 256 colours of a matplotlib colour map."""
+    import matplotlib as mpl  # where it is needed first: a run begins without it
+
     table = mpl.colormaps[name](np.linspace(0, 1, 256))[:, :3]
     return np.asarray(np.rint(table * 255), np.uint8)

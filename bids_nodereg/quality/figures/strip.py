@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from bids_nodereg.quality.cohort import UNUSUAL, centre_and_scale
 
@@ -128,6 +127,8 @@ class _Axis:
         return np.asarray(MARGIN + part * (WIDTH - 2 * MARGIN))
 
     def ticks(self) -> tuple[tuple[float, str], ...]:
+        from matplotlib.ticker import MaxNLocator
+
         values = np.asarray(MaxNLocator(5).tick_values(self.low, self.high), np.float64)
         inside = values[(self.low <= values) & (values <= self.high)]
         words = _told_apart(inside, float(values[1] - values[0]))

@@ -1,0 +1,217 @@
+"""Worker processes under supervision: one that dies costs the task it had, and nothing else.
+
+The standard pools break as a whole when one process is killed, or wait for it for ever. Here each worker has
+a pipe of its own, so that nothing is shared that a dying process could leave locked.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import time
+from dataclasses import dataclass
+from multiprocessing import connection
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from bids_nodereg.app.served import serve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from multiprocessing.context import SpawnProcess
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+LOG = logging.getLogger("nodereg")
+
+MOST_TASKS = 200
+"""Tasks that one process does before it is replaced."""
+MOST_GROWTH_MIB = 1024.0
+"""Resident memory that a process may hold above that after its first task before it is replaced."""
+FAREWELL_S = 1.0
+"""How long workers may take to end by themselves when the run ends early."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """In place of a result: the worker died over its task.
+
+    Attributes
+    ----------
+    how
+        In words, such as ``killed by SIGKILL``.
+    """
+
+    how: str
+
+
+@dataclass(frozen=True)
+class Work(Generic[Task, Result]):
+    """What workers do.
+
+    Attributes
+    ----------
+    prepare
+        Called once in each process; gives the function that does a task. Importable by its name.
+    arguments
+        Of `prepare`; sent to each process.
+    choose
+        Position of the next task for a worker among those that wait; None where it has to wait for what
+        others do. Given are the tasks that wait, those that are being done, and the worker's last one.
+    """
+
+    prepare: Callable[..., Callable[[Task], Result]]
+    arguments: tuple[Any, ...]
+    choose: Callable[[Sequence[Task], Sequence[Task], Task | None], int | None]
+
+
+def in_workers(
+    tasks: Sequence[Task], work: Work[Task, Result], count: int
+) -> Generator[tuple[Task, Result | Lost]]:
+    """Do tasks in several processes at a time; results as they come.
+
+    The processes are started afresh (`spawn`), because libraries that use threads or a GPU do not survive
+    a fork. They end when no more results are asked for, and by themselves when this process dies.
+
+    Parameters
+    ----------
+    tasks
+        In order of preference.
+    work
+        What is done with each.
+    count
+        Most processes at a time.
+
+    Yields
+    ------
+    task, result
+        `Lost` in place of a result where the process died over the task, which is not done again here.
+    """
+    crew = _Crew(list(tasks), work, count)
+    try:
+        while crew.hand_out():
+            yield from crew.hear()
+    finally:
+        crew.end()
+
+
+class _Worker(Generic[Task]):
+    """One process, as its parent sees it."""
+
+    def __init__(self, work: Work[Task, Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process: SpawnProcess = context.Process(
+            target=serve, args=(theirs, work.prepare, work.arguments), name="nodereg-worker", daemon=True
+        )
+        self.process.start()
+        theirs.close()  # so that its death ends the pipe
+        self.task: Task | None = None
+        self.last: Task | None = None
+        self._done = 0
+        self._first_mib = 0.0
+
+    def give(self, task: Task) -> None:
+        """Send it a task. One that is dead is noticed when it is listened to."""
+        self.task = task
+        try:
+            self.pipe.send(task)
+        except OSError:
+            LOG.debug("worker %s is dead", self.process.pid)
+
+    def rest(self, rss_mib: float) -> bool:
+        """Take note that its task is done; whether it is fit for another."""
+        self.task, self.last = None, self.task
+        self._done += 1
+        self._first_mib = self._first_mib or rss_mib
+        return self._done < MOST_TASKS and rss_mib < self._first_mib + MOST_GROWTH_MIB
+
+    def how_it_died(self) -> str:
+        """Say in words how the process ended."""
+        self.process.join(FAREWELL_S)
+        self.process.kill()  # it may have closed its pipe and hang
+        self.process.join()
+        code = self.process.exitcode or 0
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+class _Crew(Generic[Task, Result]):
+    """The workers and what they have to do."""
+
+    def __init__(self, waiting: list[Task], work: Work[Task, Result], count: int) -> None:
+        self._waiting = waiting
+        self._work = work
+        self._count = count
+        self._workers: list[_Worker[Task]] = []
+
+    def hand_out(self) -> bool:
+        """Give every idle worker a task, and start those that are missing; whether anything is being done.
+
+        Raises
+        ------
+        RuntimeError
+            If tasks wait for one another.
+        """
+        for worker in self._workers:
+            if worker.task is None and (task := self._next_for(worker.last)) is not None:
+                worker.give(task)
+        while len(self._workers) < self._count and (task := self._next_for(None)) is not None:
+            worker = _Worker(self._work)
+            self._workers.append(worker)
+            worker.give(task)
+        is_busy = bool(self._busy())
+        if self._waiting and not is_busy:
+            msg = f"{len(self._waiting)} tasks wait for one another"
+            raise RuntimeError(msg)
+        return is_busy
+
+    def hear(self) -> Iterator[tuple[Task, Result | Lost]]:
+        """Wait until workers say something, and give the results that there are."""
+        busy = {worker.pipe: worker for worker in self._busy()}
+        for pipe in connection.wait(list(busy)):
+            worker = busy[pipe]  # type: ignore[index]
+            task = worker.task
+            result = self._heard(worker)
+            if task is not None and result is not None:
+                yield task, result
+
+    def end(self) -> None:
+        """End all workers, gently at first."""
+        for worker in self._workers:
+            worker.process.terminate()
+        deadline = time.monotonic() + FAREWELL_S
+        for worker in self._workers:
+            worker.process.join(max(deadline - time.monotonic(), 0))
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def _heard(self, worker: _Worker[Task]) -> Result | Lost | None:
+        """Take one message: a line for the log, or a result."""
+        try:
+            kind, *rest = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._dismiss(worker)
+            return Lost(worker.how_it_died())
+        if kind == "log":
+            LOG.log(rest[0], "%s", rest[1])
+            return None
+        result, rss_mib = rest
+        if not worker.rest(rss_mib):
+            self._dismiss(worker)
+        return result  # type: ignore[no-any-return]
+
+    def _dismiss(self, worker: _Worker[Task]) -> None:
+        """Let a worker go: an end of the pipe is an end of the work."""
+        self._workers.remove(worker)
+        worker.pipe.close()
+
+    def _busy(self) -> list[_Worker[Task]]:
+        return [worker for worker in self._workers if worker.task is not None]
+
+    def _next_for(self, last: Task | None) -> Task | None:
+        doing = [worker.task for worker in self._workers if worker.task is not None]
+        place = self._work.choose(self._waiting, doing, last) if self._waiting else None
+        return None if place is None else self._waiting.pop(place)

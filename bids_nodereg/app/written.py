@@ -1,0 +1,67 @@
+"""What was written for a pair, so that a file that is lost, cut short or edited later is noticed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bids_nodereg.app.provenance import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+OUTPUTS = "OutputFiles"
+"""Key in the sidecar of size (bytes) and SHA-256 of each file of the pair, by path in the output folder."""
+
+
+def record(paths: Iterable[Path], out_dir: Path) -> dict[str, dict[str, int | str]]:
+    """Size and digest of those of the files that are there, as the sidecar keeps them."""
+    there = sorted({path for path in paths if path.is_file()})
+    return {
+        path.relative_to(out_dir).as_posix(): {"Size": path.stat().st_size, "SHA256": sha256(path)}
+        for path in there
+    }
+
+
+def recorded(sidecar: Mapping[str, Any], out_dir: Path) -> list[Path]:
+    """Give the files that a sidecar has a record of."""
+    kept = sidecar.get(OUTPUTS)
+    return [out_dir / name for name in kept] if isinstance(kept, dict) else []
+
+
+def why_changed(sidecar: Mapping[str, Any], mark: Path, out_dir: Path) -> str:
+    """Say which file is not as it was written; empty where all that are there are.
+
+    The sidecar is the last file to be written. So a file of the size on record that is older than the
+    sidecar is taken for the one that was written; any other is read and compared by its digest. The times
+    of a copy may be in any order, which costs the reading and no more.
+
+    Parameters
+    ----------
+    sidecar
+        Of the pair.
+    mark
+        Its file.
+    out_dir
+        Root of the output data set.
+    """
+    kept = sidecar.get(OUTPUTS)
+    if not isinstance(kept, dict):
+        return "there is no record of its files"
+    finished_ns = mark.stat().st_mtime_ns
+    names = (name for name, known in kept.items() if _is_changed(out_dir / name, known, finished_ns))
+    changed = next(names, None)
+    return "" if changed is None else f"{changed.rpartition('/')[2]} is not as it was written"
+
+
+def _is_changed(path: Path, known: object, finished_ns: int) -> bool:
+    """Whether a file that is there is another one than the record says."""
+    if not isinstance(known, dict):
+        return True
+    try:
+        found = path.stat()
+        if found.st_size != known.get("Size"):
+            return True
+        return found.st_mtime_ns >= finished_ns and sha256(path) != known.get("SHA256")
+    except FileNotFoundError:
+        return False  # what is missing is told elsewhere

@@ -1,0 +1,38 @@
+"""The table of outcomes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.outcomes import TABLE, Outcome, append, lacking, main, read, table
+
+
+def test_rows_survive_the_file_and_equal_ones_are_counted_together(tmp_path):
+    rows = [Outcome("fault", "killed", "resumed", None, 60), Outcome("fault", "killed", "resumed", None, 40)]
+    for row in rows:
+        append(tmp_path / "rows.jsonl", row)
+    assert read(tmp_path / "rows.jsonl") == rows
+    assert main([str(tmp_path / "rows.jsonl"), str(tmp_path / "table.md")]) == 0
+    text = (tmp_path / "table.md").read_text()
+    assert "| killed | 100 | resumed | — |" in text
+    assert "1 cases, 100 tries" in text
+
+
+def test_markup_and_control_characters_are_shown():
+    text = table([Outcome("hostile", "label a|b\0<script>\u202e", "refused", 65)], "2026-01-01")
+    assert "| label a\\|b\\x00&lt;script>\\u202e | 1 | refused | 65 |" in text
+
+
+def test_lacking_names_what_the_table_does_not():
+    known, unknown = Outcome("fault", "disk | full", "said"), Outcome("fault", "disk lost", "said")
+    assert lacking(table([known], "today"), [known, unknown]) == ["disk lost"]
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="expected one of fault"):
+        Outcome("mishap", "x", "y")
+
+
+def test_the_committed_table_names_every_recorded_case(recorded):
+    """Runs after all others, so that it sees what they told."""
+    assert lacking(TABLE.read_text(encoding="utf-8"), recorded) == [], "run make outcomes"
