@@ -162,7 +162,7 @@ def align(
         index, or None for none. Its rotation is where the starts turn from; its position is one more
         start beside the centres of mass, as two scans of one session are often in place already.
     """
-    pair = pair.without_excluded()
+    pair = pair.without_excluded().contiguous()
     told = torch.eye(4, dtype=torch.float64) if told is None else told
     axes = told[:3, :3].to(pair.fixed.device)
     frame = _Frame(centre_of_mass(pair.fixed_mask), centre_of_mass(pair.moving_mask), spacing_mm, axes)

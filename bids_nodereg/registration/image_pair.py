@@ -74,6 +74,14 @@ class ImagePair:
             moving=_continued(self.moving, self.moving_mask, self.moving_cost),
         )
 
+    def contiguous(self) -> ImagePair:
+        """The pair with the last axis dense in memory, as the compiled loops read it.
+
+        Arrays out of image files have their first axis dense, and each loop would copy them.
+        """
+        tensors = {name: value.contiguous() for name, value in vars(self).items() if value is not None}
+        return replace(self, **tensors)
+
     def swapped(self) -> ImagePair:
         """The pair with the roles of both images exchanged."""
         return ImagePair(

@@ -194,7 +194,7 @@ def _registering(
         on_step(step)
 
     refuse_unusable(pair)
-    pair = pair.without_excluded()
+    pair = pair.without_excluded().contiguous()
     found = yield from optimising(pair, settings, record, execution)
     maps = diffeomorphic_maps(found.velocity, pair.fixed.shape[2:], settings.final_steps)
     before, after = _distances(pair, maps.forward, settings.descriptor)
