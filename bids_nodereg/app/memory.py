@@ -30,9 +30,9 @@ COARSER_MM = (1.25, 1.5, 2.0)
 """Working grids that are tried where memory is short, finest first."""
 
 BYTES_TO_OPEN = 40
-"""Per voxel of an image, while it is read and its brain and its bias field are found: 14 were measured without
-the search for brain and bias field, and the rest is an estimate on the safe side. The next ones were measured
-(resident memory) on heads of 8 and 11 million voxels, see docs/resources.md."""
+"""Per voxel of an image, while it is read and its brain and its bias field are found: 14 were measured
+without that search, the rest is an estimate on the safe side. The next numbers were measured (resident
+memory) on heads of 8 and 11 million voxels, see docs/resources.md."""
 
 BYTES_TO_KEEP = 12
 """Per voxel of a prepared image that is kept: float32 values, with and without bias, and masks."""
