@@ -1,7 +1,7 @@
 """Look for insecure code, secrets and vulnerable packages: ``make scan``.
 
 Bounded in time, and loud about what it could not do: a scan that has seen nothing is not clean. Ends with
-1 where something was found, else with 0.
+1 where something was found or a scan broke, else with 0: only what needs the network may be left out.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[1]
 PATIENCE_S = 240
 NAMES_OF_TEMPLATES = "MNI152.*"
 """Long words of letters and digits that are no secrets."""
+NO_NETWORK = ("connection", "connect to", "timed out", "name resolution", "took more than", "proxy")
+"""What pip-audit and its libraries say, in small letters, of an index that cannot be reached."""
 
-CLEAN, FOUND, SKIPPED = "clean", "FOUND", "SKIPPED"
+CLEAN, FOUND, BROKEN, SKIPPED = "clean", "FOUND", "BROKEN", "SKIPPED"
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -34,9 +36,11 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def code() -> tuple[str, str]:
     """Insecure code. B704 is ruff's S704, where every use stands with its reason."""
     answer = run("bandit", "--quiet", "--recursive", "bids_nodereg", "-ll", "--skip", "B704")
-    if answer.returncode in {0, 1}:
-        return (FOUND if answer.returncode else CLEAN), answer.stdout
-    return SKIPPED, answer.stderr
+    if answer.returncode == 0:
+        return CLEAN, answer.stdout
+    # it ends with 1 where it found something, and so does a Python that could not run it
+    is_found = answer.returncode == 1 and answer.stdout.strip()
+    return (FOUND, answer.stdout) if is_found else (BROKEN, answer.stderr)
 
 
 def secrets() -> tuple[str, str]:
@@ -45,7 +49,7 @@ def secrets() -> tuple[str, str]:
     files = [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
     answer = run("detect_secrets", "scan", "--exclude-secrets", NAMES_OF_TEMPLATES, *files)
     if answer.returncode or not files:
-        return SKIPPED, answer.stderr or "no file is under version control here"
+        return BROKEN, answer.stderr or "no file is under version control here"
     results = json.loads(answer.stdout)["results"]
     lines = [f"{name}:{each['line_number']}: {each['type']}" for name in results for each in results[name]]
     return (FOUND if lines else CLEAN), "\n".join(lines) or f"{len(files)} files"
@@ -80,7 +84,9 @@ def vulnerabilities() -> tuple[str, str]:
     count = f"{len(seen)} of {len(rows)} packages were looked up"
     if not seen:
         reason = answer.stderr.strip().splitlines()[-1:] if not rows else []
-        return SKIPPED, "\n".join([f"{count}; is the package index reachable?", *reason])
+        is_offline = rows or any(words in answer.stderr.lower() for words in NO_NETWORK)
+        told = "\n".join([f"{count}; is the package index reachable?", *reason])
+        return (SKIPPED if is_offline else BROKEN), told
     return (FOUND if lines else CLEAN), "\n".join([*lines, count])
 
 
@@ -103,7 +109,7 @@ def main() -> int:
     skipped = endings.count(SKIPPED)
     if skipped:
         print(f"!! {skipped} of {len(SCANS)} scans could not be done and say nothing.")
-    return int(FOUND in endings)
+    return int(FOUND in endings or BROKEN in endings)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ def operations(shape: tuple[int, int, int]) -> list[Operation]:
     stored = {k: [k.stored(one, (0.0, 1.0)) for one in described] for k in (cpu, reference)}
     settings, taps = DescriptorSettings(name="mind-ssc"), gaussian_kernel(1.0, image)
     old_mind = DescriptorSettings(name="mind")
+    latent = torch.randn(*half, 16)
+    weights = [torch.randn(16, 16) / 4, torch.randn(16), torch.randn(3, 16), torch.randn(3)]
+    weights = [one.requires_grad_() for one in weights]
     legs, tiles = [Leg(0, 1, 1.0)], tiling(shape, 11, (3, 5, 7))
     counted = int(weight.sum())
     return [
@@ -99,6 +102,8 @@ def operations(shape: tuple[int, int, int]) -> list[Operation]:
                   8 * voxels + 4 * CHANNELS * voxels, 4 * CHANNELS * voxels + 8 * voxels),
         Operation("mind", lambda k, i: k.mind(i, weight, old_mind), image,
                   8 * voxels + 24 * voxels, 24 * voxels + 8 * voxels),
+        Operation("perceptron (16 channels)", lambda k, z: k.perceptron(z, *weights), latent,
+                  4 * 16 * points + 12 * points, 8 * 16 * points + 12 * points),
         Operation("separable (7 taps, 3 components)", lambda k, u: k.separable(u, taps), u, 24 * points,
                   24 * points),
         Operation("resize (up, 3 components)", lambda k, u: k.resize(u, shape), u, 12 * (voxels + points),

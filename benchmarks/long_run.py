@@ -1,29 +1,30 @@
 """Does a long run grow: memory, open files, threads and log over many small pairs in one process.
 
-``python -m benchmarks.long_run --pairs 200 --json docs/results/long-run.json`` registers as many pairs of
-tiny images in one run of the program, looks at the process twice a second, and fits a line to what it saw
-after the first fifth of the pairs, in which libraries are loaded and caches fill.
+``python -m benchmarks.long_run --pairs 200`` registers as many pairs of tiny images in one run of the
+program, looks at the process twice a second, and fits a line to what it saw after the first fifth of the
+pairs, in which libraries are loaded and caches fill. With ``--out docs/results/long-run`` it writes
+``long-run.json`` and ``long-run.md``. Pictures of the report are drawn small: they would take most of the
+time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import sys
 import tempfile
 import threading
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.common import machine
 from bids_nodereg.app.served import resident_mib
 from bids_nodereg.cli import main as program
 from tests.reliability import tiny
+from tests.reliability.forker import make_pictures_small
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,22 +134,52 @@ def main(argv: Sequence[str]) -> int:
     """Measure, print, and write the numbers."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--pairs", type=int, default=200)
-    parser.add_argument("--json", type=Path, help="file for the numbers")
+    parser.add_argument("--out", type=Path, help="path of the results, without extension")
     options = parser.parse_args(argv)
+    make_pictures_small()
     with tempfile.TemporaryDirectory() as folder:
         sights = watch_run(options.pairs, Path(folder) / "data")
     found = growth(sights)
-    told = {
-        "Date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "Command": f"python -m benchmarks.long_run --pairs {options.pairs}",
-        "Machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "Growth": asdict(found),
-        "Course": [asdict(sight) for sight in sights[:: max(1, len(sights) // 40)]],
-    }
-    print(json.dumps(told["Growth"], indent=2))
-    if options.json is not None:
-        options.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(asdict(found), indent=2))
+    if options.out is not None:
+        _write(options.out, options.pairs, found, sights)
     return 0
+
+
+def _write(stem: Path, pairs: int, found: Growth, sights: Sequence[Sight]) -> None:
+    """Write all numbers as JSON, and what a reader wants to know as Markdown."""
+    command = f"python -m benchmarks.long_run --pairs {pairs}"
+    about = machine()
+    some = sights[:: max(1, len(sights) // 20)]
+    told = {
+        "command": command,
+        "machine": about,
+        "growth": asdict(found),
+        "course": [asdict(sight) for sight in some],
+    }
+    stem.with_suffix(".json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    lines = [
+        "# Many pairs in one process\n",
+        f"{pairs} pairs of tiny images, one after the other in one process, looked at twice a second. "
+        "After the first fifth, in which libraries are loaded and caches fill:\n",
+        "| | first | last | gained |",
+        "|---|---:|---:|---:|",
+        f"| resident memory, MiB | {found.rss_mib_first:g} | {found.rss_mib_last:g} | "
+        f"{found.rss_mib_per_pair:+.4f} a pair (fitted) |",
+        f"| open files | | | {found.files_gained:+d} |",
+        f"| threads | | | {found.threads_gained:+d} |",
+        f"| run.log, bytes | | | {found.log_bytes_per_pair:+.0f} a pair, bounded at 50 MB |",
+        "",
+        "| pairs done | memory, MiB | open files | threads | run.log, kB |",
+        "|---:|---:|---:|---:|---:|",
+        *(
+            f"| {at.pairs} | {at.rss_mib:.1f} | {at.files} | {at.threads} | {at.log_bytes / 1e3:.0f} |"
+            for at in some
+        ),
+        "",
+        f"Command: `{command}`. {', '.join(f'{name} {value}' for name, value in about.items())}.",
+    ]
+    stem.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

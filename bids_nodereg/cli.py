@@ -20,7 +20,7 @@ from bids_nodereg.config import (
     overlay,
     read_settings,
 )
-from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
+from bids_nodereg.errors import NodeRegError, ShortOfMemoryError, TemporaryError, UsageError
 from bids_nodereg.interruption import end_on_signals
 from bids_nodereg.options import build_parser
 from bids_nodereg.plain_text import printable
@@ -34,6 +34,9 @@ _COMMANDS = {evaluate_cli.COMMAND: evaluate_cli.evaluate, apply_cli.COMMAND: app
 SQUARINGS = 7
 """Of ``--solver squaring`` without ``--steps``; more gain nothing, see docs/results/integration-error.md."""
 
+LIBRARIES_BYTES = 1_200_000_000
+"""Address space that the process has when all libraries are loaded and no image is; 1.1 GB were measured."""
+
 
 def entry_point() -> int:
     """Run the program with the arguments of the process; returns the exit code."""
@@ -46,8 +49,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         for command, run in _COMMANDS.items():
             if is_command(argv, command):
+                _refuse_narrow_address_space()
                 return run(argv[1:])
         config = parse(argv)
+        _refuse_narrow_address_space()
         return _run(config)
     except NodeRegError as error:
         sys.stderr.write(f"nodereg: error: {printable(str(error))}\n")
@@ -56,6 +61,27 @@ def main(argv: Sequence[str]) -> int:
         name = str(interrupt) or "Ctrl-C"
         sys.stderr.write(f"nodereg: interrupted by {name}; run the same command again to go on.\n")
         return TemporaryError.exit_code
+
+
+def _refuse_narrow_address_space() -> None:
+    """Say what is too small before a library finds out: some then wait for ever, deaf to signals.
+
+    Raises
+    ------
+    ShortOfMemoryError
+        If the libraries cannot be loaded within ``RLIMIT_AS``.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LIBRARIES_BYTES:
+        msg = (
+            f"The address space is limited to {limit / 1e9:.1f} GB (ulimit -v), and the libraries alone take "
+            f"{LIBRARIES_BYTES / 1e9:.1f} GB. Lift that limit; --mem-mb limits what a run takes."
+        )
+        raise ShortOfMemoryError(msg)
 
 
 def parse(argv: Sequence[str]) -> RunConfig:

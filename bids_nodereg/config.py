@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import sys
 from collections.abc import Mapping  # noqa: TC003 - cattrs reads the annotations at run time
 from dataclasses import dataclass, field, replace
@@ -28,7 +27,7 @@ from bids_nodereg.registration.settings import (
     SolverSettings,
     VelocitySettings,
 )
-from bids_nodereg.rules import affine_rules, registration_rules
+from bids_nodereg.rules import affine_rules, in_ranges, registration_rules
 
 Transform = Literal["rigid", "affine", "deformable"]
 BrainMaskMethod = Literal["auto", "template", "deepbet", "synthstrip", "hd-bet", "none"]
@@ -265,8 +264,12 @@ def check_settings(settings: Settings) -> None:
         If a length, a count or a weight is out of its range; all such are named.
     """
     rules = {
-        "working_resolution_mm is above 0": 0 < settings.working_resolution_mm < math.inf,
-        "margin_mm is 0 or more": 0 <= settings.margin_mm < math.inf,
+        **in_ranges(
+            {
+                "working_resolution_mm": (settings.working_resolution_mm, 0.001, 100),
+                "margin_mm": (settings.margin_mm, 0, 1000),
+            }
+        ),
         **affine_rules(settings.affine),
         **registration_rules(settings.registration),
     }

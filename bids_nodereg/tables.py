@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from bids_nodereg.bounded import read_bounded
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import write_json, write_text
 
@@ -43,7 +44,8 @@ def read_table(path: Path, required: Collection[str] = (), *, delimiter: str = "
     MissingInputError
         If the file cannot be read.
     DataError
-        If it is not text, a column is missing or there twice, or a row has too many cells.
+        If it is not text, larger than any table, a column is missing or there twice, or a row has too many
+        cells.
     """
     columns, lines = read_cells(path, delimiter=delimiter)
     missing = sorted(set(required) - set(columns))
@@ -95,7 +97,7 @@ def read_cells(
     MissingInputError
         If the file cannot be read.
     NodeRegError
-        ``problem``, if it is not text.
+        ``problem``, if it is not text, or larger than any table.
     """
     lines_of_text = io.StringIO(_text(path, what, problem), newline=None)
     if delimiter == "\t":
@@ -168,10 +170,13 @@ def _cell(value: str) -> str:
 
 def _text(path: Path, what: str, problem: type[NodeRegError]) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_bounded(path).decode("utf-8-sig")
     except OSError as error:
         msg = f"{path}: the {what} cannot be read ({error.strerror or error}). Check the path."
         raise MissingInputError(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{path}: the {what} is not UTF-8 text ({error})."
+        raise problem(msg) from error
+    except ValueError as error:
+        msg = f"{path}: the {what} cannot be read: {error}. Is it the right file?"
         raise problem(msg) from error

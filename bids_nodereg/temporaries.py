@@ -42,8 +42,9 @@ def remove_forgotten(folder: Path) -> list[Path]:
     """Remove the temporary files that dead processes have left in a folder; those of living ones stay.
 
     A process of this machine, since its start and in this container, can be looked for: a number that is
-    free, or that another process has by now, is that of a dead one. Of another machine or container only
-    the age is known, by the clock of the file system: a file that nobody has touched for a day goes.
+    free, or that another process has by now, is that of a dead one. Of another machine or container, and
+    of another user's process that the system hides, only the age is known, by the clock of the file system:
+    a file that nobody has touched for a day goes.
 
     Returns
     -------
@@ -53,8 +54,8 @@ def remove_forgotten(folder: Path) -> list[Path]:
     """
     removed = []
     for path, machine, pid, started in _temporaries(folder):
-        is_ours = machine == _machine()
-        if _is_dead(pid, started) if is_ours else _is_forgotten(path):
+        is_dead = _is_dead(pid, started) if machine == _machine() else None
+        if _is_forgotten(path) if is_dead is None else is_dead:
             with suppress(OSError):
                 path.unlink()
                 removed.append(path)
@@ -73,17 +74,18 @@ def _temporaries(folder: Path) -> Iterator[tuple[Path, str, int, int]]:
             yield folder / name, found[1], int(found[2]), int(found[3])
 
 
-def _is_dead(pid: int, started: int) -> bool:
-    """Whether the process that had this number, and began at that time, is there no more."""
-    if _has_processes():
-        return _started(pid) != started
+def _is_dead(pid: int, started: int) -> bool | None:
+    """Whether the process that had this number, and began at that time, is there no more; None if unknown."""
+    found = _started(pid)
+    if found is not None:
+        return found != started
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # sends nothing, and asks
     except ProcessLookupError:
         return True
-    except OSError:
-        return False
-    return False
+    except OSError:  # another user's: it has the number, and the system may hide the rest (hidepid)
+        return None
+    return _has_processes()  # one's own is never hidden: it has ended, and nobody has waited for it
 
 
 def _is_forgotten(path: Path) -> bool:

@@ -99,9 +99,7 @@ def table(outcomes: Iterable[Outcome], made: str) -> str:
         "*code* is the exit code of the program, or that of the error which ends it; — where there is none.\n"
     ]
     for kind, heading in KINDS.items():
-        rows = sorted(
-            (row for row in counts if row[0] == kind), key=lambda row: (row[1].casefold(), *row[1:3])
-        )
+        rows = sorted((row for row in counts if row[0] == kind), key=_order)
         if rows:
             total = sum(counts[row] for row in rows)
             cases = len({row[1] for row in rows})

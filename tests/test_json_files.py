@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from bids_nodereg.json_files import MAX_BYTES, read_json
+from bids_nodereg.bounded import MAX_BYTES
+from bids_nodereg.files import write_json
+from bids_nodereg.json_files import read_json
 
 
 @pytest.mark.parametrize(
@@ -46,3 +49,19 @@ def test_no_more_is_read_than_a_sidecar_can_have(tmp_path):
         read_json(path)
     with pytest.raises(FileNotFoundError):
         read_json(tmp_path / "absent.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_nobody_is_waited_for_who_could_write_to_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(OSError, match="no regular file"):
+        read_json(tmp_path / "pipe.json")
+
+
+def test_half_a_pair_of_our_own_is_kept(tmp_path):
+    """It is how a name that is not UTF-8 is written."""
+    path = tmp_path / "x.json"
+    write_json(path, {"a": "\udcff"})
+    assert read_json(path, is_ours=True) == {"a": "\udcff"}
+    with pytest.raises(ValueError, match="surrogate"):
+        read_json(path)

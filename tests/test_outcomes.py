@@ -23,6 +23,14 @@ def test_markup_and_control_characters_are_shown():
     assert "| label a\\|b\\x00&lt;script>\\u202e | 1 | refused | 65 |" in text
 
 
+def test_rows_stand_in_one_order_whatever_their_code():
+    rows = [Outcome("fault", "case", "ended", code) for code in (75, None, 1)]
+    text = table(rows, "today")
+    assert text == table(rows[::-1], "today")
+    rows_shown = [line.split("|") for line in text.splitlines() if "| ended |" in line]
+    assert [row[-2].strip() for row in rows_shown] == ["—", "1", "75"]
+
+
 def test_lacking_names_what_the_table_does_not():
     known, unknown = Outcome("fault", "disk | full", "said"), Outcome("fault", "disk lost", "said")
     assert lacking(table([known], "today"), [known, unknown]) == ["disk lost"]

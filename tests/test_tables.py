@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from bids_nodereg.errors import DataError, OutputError
+from bids_nodereg.errors import DataError, MissingInputError, OutputError
 from bids_nodereg.tables import read_table, write_table
 
 
@@ -35,3 +36,19 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         write_table(tmp_path / "file" / "t.tsv", [], {"a": {}})
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_a_file_that_is_larger_than_any_table_is_refused_before_it_is_read(tmp_path, delimiter):
+    path = tmp_path / "sessions.tsv"
+    with path.open("wb") as file:
+        file.truncate(12 * 10**9)  # takes no place on the disk
+    with pytest.raises(DataError, match=r"sessions\.tsv: the table cannot be read: it is larger than"):
+        read_table(path, delimiter=delimiter)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_nobody_is_waited_for_who_could_write_to_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "sessions.tsv")
+    with pytest.raises(MissingInputError, match="no regular file"):
+        read_table(tmp_path / "sessions.tsv")

@@ -63,6 +63,23 @@ def test_of_another_machine_only_the_age_is_known(tmp_path, age_s, stays):
     assert list(tmp_path.iterdir()) == ([path] if stays else [])
 
 
+@pytest.mark.parametrize(("age_s", "stays"), [(0, True), (FORGOTTEN_S + 60, False)])
+def test_of_a_process_that_the_system_hides_only_the_age_is_known(tmp_path, monkeypatch, age_s, stays):
+    """Mounted with hidepid=2, /proc hides others' processes; so not being allowed to ask means alive."""
+
+    def forbid(_pid, _signal):
+        raise PermissionError
+
+    path = temporary_name(tmp_path / "a.json")
+    path.touch()
+    now = path.stat().st_mtime
+    os.utime(path, (now - age_s, now - age_s))
+    monkeypatch.setattr(temporaries, "_started", lambda _pid: None)
+    monkeypatch.setattr(temporaries.os, "kill", forbid)
+    remove_forgotten(tmp_path)
+    assert path.exists() == stays
+
+
 def test_the_clock_of_this_machine_does_not_count(tmp_path, monkeypatch):
     monkeypatch.setattr("time.time", lambda: 4e9)
     path = tmp_path / ".00000000-1-1-0a0b0c0d.tmp-a.json"

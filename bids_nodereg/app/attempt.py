@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 import traceback
@@ -17,7 +18,8 @@ from bids_nodereg.app.places import without_places
 from bids_nodereg.app.resample import resample_pair
 from bids_nodereg.app.retry import code_of, trouble_of, words_of
 from bids_nodereg.app.status import NOT_YET, Status, lacks_only_images, why_not_done
-from bids_nodereg.errors import MissingInputError, NodeRegError, TemporaryError
+from bids_nodereg.bids.owner import owner_on_disk
+from bids_nodereg.errors import MissingInputError, NodeRegError, OutputError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 Held = TypeVar("Held")
 
 LOG = logging.getLogger("nodereg")
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG}
+"""What the system answers when nothing more can be written: a temporary file, as outputs are told apart."""
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}
+_NOT_READ = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 
 
 @dataclass(frozen=True)
@@ -132,13 +139,24 @@ def _in_words(error: Exception, trouble: Trouble) -> tuple[str, int]:
     said = f"{type(error).__name__}: {error}"
     if trouble:
         return f"{words_of(trouble)} ({said})", code_of(trouble)
-    if isinstance(error, OSError):  # what cannot be written is told by an OutputError
-        reason = error.strerror or error
-        msg = (
-            f"{error.filename or 'a file'}: cannot be read ({reason}). Is it still there, and may it be read?"
-        )
-        return msg, MissingInputError.exit_code
+    if isinstance(error, OSError) and (told := _of_system(error)):
+        return told
     return f"{said}. This is a fault of nodereg: please report it with run.log.", 1
+
+
+def _of_system(error: OSError) -> tuple[str, int] | None:
+    """What the system refused, by its number, and the exit code; outputs are told by an OutputError."""
+    name, reason = error.filename or "a file", error.strerror or error
+    if error.errno in _NO_ROOM:
+        told = f"{name}: cannot be written ({reason}). Check the free space, also where TMPDIR points to."
+        return told, OutputError.exit_code
+    if error.errno in _TOO_MANY:
+        told = f"{name}: cannot be opened ({reason}). Allow more (ulimit -n), or use fewer --n-procs."
+        return told, TemporaryError.exit_code
+    if error.errno in _NOT_READ:
+        told = f"{name}: cannot be read ({reason}). Is it still there, and may it be read?"
+        return told, MissingInputError.exit_code
+    return None
 
 
 def _status(job: Job, ending: Ending, **more: Any) -> Status:
@@ -159,6 +177,7 @@ def _claimed(attempt: Attempt, config: RunConfig, run: Run) -> OpenedPair | Whol
 def _opened(attempt: Attempt, config: RunConfig, run: Run) -> OpenedPair | Whole | Status:
     job = attempt.job
     job.outputs.refuse_links_out()
+    _refuse_anothers(job)
     if job.parts:
         return Whole(compose_pair)  # whether it is done depends on the maps that may be searched just now
     ended = _unless_done(job, config)
@@ -169,8 +188,29 @@ def _opened(attempt: Attempt, config: RunConfig, run: Run) -> OpenedPair | Whole
     return open_pair(job, run, attempt.progress)
 
 
+def _refuse_anothers(job: Job) -> None:
+    """Refuse to write over what another run has written since the names of this run were chosen.
+
+    A claim has the name of a pair. So this is asked once the claim is held, and before anything is written:
+    another pair may share the names of some files only, and then has a claim of its own.
+
+    Raises
+    ------
+    TemporaryError
+        If the files are those of another pair by now. The next run finds another name.
+    """
+    if owner_on_disk(job.pair, job.outputs) == "another pair":
+        msg = (
+            f"{job.outputs.name}: another run has written files of this name, of other images, since this "
+            "run began. They stay. Run again: the pair is then given another name."
+        )
+        raise TemporaryError(msg)
+
+
 def _closed(attempt: Attempt, config: RunConfig, run: Run) -> Status:
     held, job = attempt.held, attempt.job
+    if not isinstance(held, Status):
+        _refuse_anothers(job)
     if isinstance(held, SolvedPair):
         return close_pair(held, run, attempt.progress)
     if isinstance(held, Whole):

@@ -49,19 +49,29 @@ def host_room(mem_mb: int | None, processes: int = 1, root: Path = ROOT) -> Room
     return min(rooms, key=lambda room: room.bytes, default=None)
 
 
-def device_room(device: torch.device) -> Room | None:
-    """What a GPU has free, with what torch holds of it and does not use; None on a CPU."""
+def device_room(device: torch.device, processes: int = 1) -> Room | None:
+    """What a GPU has free, with what torch holds of it and does not use; None on a CPU.
+
+    Of several processes each has an equal share of the whole GPU, whatever the others hold just now: what a
+    pair is given is not to depend on who comes first.
+    """
     if device.type != "cuda":
         return None
-    free, _ = torch.cuda.mem_get_info(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return Room(free + unused, "free memory of the GPU")
+    free, whole = torch.cuda.mem_get_info(device)
+    used = torch.cuda.memory_allocated(device)
+    unused = torch.cuda.memory_reserved(device) - used
+    rooms = [Room(free + unused, "free memory of the GPU")]
+    if processes > 1:
+        rooms.append(Room(whole // processes - used, f"memory of the GPU, shared by {processes} processes"))
+    return min(rooms, key=lambda room: room.bytes)
 
 
 def _of_control_groups(root: Path) -> Iterator[Room]:
     """Limits of the control groups that the process is in, of either version: of a container or a job."""
     for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
+        _, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if not path:
+            continue
         if not controllers:
             yield from _of_groups(root / "sys/fs/cgroup", path, ("max", "current", "inactive_file"))
         elif "memory" in controllers.split(","):

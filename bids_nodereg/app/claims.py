@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import platform
 import threading
 import time
 from contextlib import suppress
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING
 from bids_nodereg.bids.lock import hold, let_go
 from bids_nodereg.errors import OutputError
 from bids_nodereg.files import make_folder
+from bids_nodereg.plain_text import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +23,13 @@ if TYPE_CHECKING:
 
 _CLAIM = ".claim"
 _PAUSE_S = 0.5
+_LONGEST = 200
+"""Characters of a claim that are read: a machine and a process."""
+
+PATIENCE_S = 2 * 3600.0
+"""How long another run is waited for that has a pair; no pair takes so long."""
+
+LOG = logging.getLogger("nodereg")
 
 
 class Claims:
@@ -58,7 +69,7 @@ class Claims:
         name
             Of the pair.
         patient
-            Wait as long as another run has it.
+            Wait while another run has it, for :data:`PATIENCE_S` at most.
 
         Returns
         -------
@@ -74,15 +85,15 @@ class Claims:
         try:
             make_folder(self._folder)
             held = hold(path)
-            while held is None and patient:
-                time.sleep(_PAUSE_S)
-                held = hold(path)
+            if held is None and patient:
+                held = _wait_for(path)
         except OSError as error:
             why = error.strerror or error
             msg = f"{path}: cannot be written ({why}). Check the free space and permissions."
             raise OutputError(msg) from error
         if held is None:
             return False
+        _sign(held)
         with self._lock:
             self._held[name] = held
         return True
@@ -95,9 +106,42 @@ class Claims:
             let_go(held)
 
 
+def _wait_for(path: Path) -> Held | None:
+    """Take a claim as soon as it is free; None when it is not in time."""
+    LOG.info("    waiting for another run that has it (%s), %.0f min at most", _holder(path), PATIENCE_S / 60)
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        time.sleep(_PAUSE_S)
+        if held := hold(path):
+            return held
+    LOG.warning("    the other run (%s) has it still", _holder(path))
+    return None
+
+
+def _sign(held: Held) -> None:
+    """Write into a claim who has it, for those who wait; another user's file stays as it is."""
+    if held.descriptor is not None:
+        with suppress(OSError):
+            os.ftruncate(held.descriptor, 0)
+            os.pwrite(held.descriptor, f"{platform.node()}, process {os.getpid()}".encode(), 0)
+
+
+def _holder(path: Path) -> str:
+    """Who has a claim, as far as the file tells."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as claim:
+            told = claim.read(_LONGEST).strip()
+    except OSError:
+        told = ""
+    return printable(told) or "it does not say who it is"
+
+
 def remove_dead_claims(out_dir: Path) -> None:
-    """Remove the files of claims whose runs are dead."""
-    for path in (out_dir / "logs").glob(f".*{_CLAIM}"):
+    """Remove the files of claims whose runs are dead; where `logs` is a link, it is not followed."""
+    folder = out_dir / "logs"
+    if folder.is_symlink():
+        return
+    for path in folder.glob(f".*{_CLAIM}"):
         with suppress(OSError):
             if held := hold(path):
                 let_go(held)

@@ -6,7 +6,8 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 import numba
 import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bids_nodereg.config import Resources
+
+Stage = Literal["opening", "solving", "closing"]
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,21 @@ def peak_device_memory_mib(hardware: Hardware) -> float | None:
 
 
 @contextmanager
-def beside(device: torch.device) -> Iterator[None]:
-    """Compute beside the registration that is under way: on a GPU on a stream of its own."""
+def on_stream(device: torch.device, stage: Stage) -> Iterator[None]:
+    """Compute on the stream of a stage where the device is a GPU, so that no stage waits for another."""
     if device.type != "cuda":
         yield
         return
-    stream = torch.cuda.Stream(device)
+    stream = _stream(device, stage)
     with torch.cuda.device(device), torch.cuda.stream(stream):
         yield
     stream.synchronize()
+
+
+@cache
+def _stream(device: torch.device, stage: Stage) -> torch.cuda.Stream:  # noqa: ARG001 - tells them apart
+    """One for all pairs: torch keeps the memory that it has in reserve for each stream apart."""
+    return torch.cuda.Stream(device)
 
 
 def can_overlap(hardware: Hardware) -> bool:
@@ -88,6 +97,16 @@ def _usual_threads() -> int:
     return os.cpu_count() or 1
 
 
+def use_threads(threads: int) -> None:
+    """Set how many threads torch and numba take for what is computed in the thread that calls this.
+
+    Both keep the number for each thread; a new thread of Python's would have numba take all cores.
+    """
+    torch.set_num_threads(threads)
+    # numba sets this attribute of its configuration when it starts.
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 def choose_hardware(resources: Resources) -> Hardware:
     """Find the device that was asked for and set the thread counts of torch and numba.
 
@@ -97,9 +116,7 @@ def choose_hardware(resources: Resources) -> Hardware:
         If a CUDA device was asked for and is not there, or the name is unknown.
     """
     threads = resources.omp_nthreads or max(1, _usual_threads() // resources.n_procs)
-    torch.set_num_threads(threads)
-    # numba sets this attribute of its configuration when it starts.
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+    use_threads(threads)
     there = torch.cuda.is_available()
     limits = (resources.mem_mb, resources.n_procs)
     if resources.device == "cpu" or (resources.device == "auto" and not there):

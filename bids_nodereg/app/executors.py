@@ -17,13 +17,14 @@ from bids_nodereg.app.attempt import (
     solve_attempt,
 )
 from bids_nodereg.app.claims import Claims
-from bids_nodereg.app.device import can_overlap, choose_hardware
-from bids_nodereg.app.images import PreparedImages
+from bids_nodereg.app.device import can_overlap, choose_hardware, use_threads
+from bids_nodereg.app.images import PreparedImages, room_of
 from bids_nodereg.app.pipeline import Stages, one_by_one, overlapping
 from bids_nodereg.app.progress import PlainProgress, StoppingProgress
 from bids_nodereg.app.retry import code_of, words_of
 from bids_nodereg.app.shared import Run
 from bids_nodereg.app.status import Status
+from bids_nodereg.app.turns import WaitingTurns
 from bids_nodereg.app.workers import Lost, Work, in_workers
 from bids_nodereg.temporaries import remove_forgotten
 
@@ -97,7 +98,8 @@ def in_this_process(
     if alone or not can_overlap(run.hardware):
         yield from one_by_one(turns, stages)
     else:
-        with closing(overlapping(turns, stages, run.stop)) as ended:
+        begin = partial(use_threads, run.hardware.threads)
+        with closing(overlapping(turns, stages, run.stop, begin)) as ended:
             yield from ended
 
 
@@ -105,7 +107,7 @@ def in_processes(
     turns: Sequence[Turn], after: Callable[[Turn, Status], Status], *, config: RunConfig, run: Run
 ) -> Generator[Status]:
     """Several pairs at a time, each in a worker process; pairs that are tried again one at a time."""
-    work = Work(prepare_worker, (config, run.run_id, run.folder, run.pages), _next_turn)
+    work = Work(prepare_worker, (config, run.run_id, run.folder, run.pages), WaitingTurns)
     count = 1 if any(turn.is_last for turn in turns) else config.resources.n_procs
     results = in_workers(turns, work, count)
     with closing(results) as ended:
@@ -116,7 +118,7 @@ def in_processes(
 def prepare_worker(config: RunConfig, run_id: str, folder: Path, pages: Pages) -> Callable[[Turn], Status]:
     """Make a worker process ready; gives what does one pair in it."""
     hardware = choose_hardware(config.resources)
-    images = PreparedImages(config.settings, hardware.device)
+    images = PreparedImages(config.settings, hardware.device, room_of(hardware))
     claims = Claims(config.output_dir)
     run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims)
 
@@ -144,27 +146,6 @@ def _lost(turn: Turn, lost: Lost) -> Status:
     return Status(
         name, turn.job.pair.moving.subject, "failed", error=told, exit_code=code, trouble="worker lost"
     )
-
-
-def _next_turn(waiting: Sequence[Turn], doing: Sequence[Turn], last: Turn | None) -> int | None:
-    """Choose the next pair of a worker: of the participant whose images it has, else of one nobody is at.
-
-    A composed map waits for those that it is made of.
-    """
-    not_there = {turn.job.outputs.name for turn in (*waiting, *doing)}
-    ready = [
-        place
-        for place, turn in enumerate(waiting)
-        if not_there.isdisjoint(part.outputs.name for part in turn.job.parts)
-    ]
-    own = None if last is None else last.job.pair.moving.subject
-    others = {turn.job.pair.moving.subject for turn in doing}
-
-    def rank(place: int) -> tuple[bool, bool, int]:
-        subject = waiting[place].job.pair.moving.subject
-        return subject != own, subject in others, place
-
-    return min(ready, key=rank, default=None)
 
 
 def as_last(turns: Sequence[Turn]) -> list[Turn]:

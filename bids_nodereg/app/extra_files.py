@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from bids_nodereg.bids.sidecars import extra_sidecar
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import remove, write_json
 from bids_nodereg.imaging.carry import HOW, carry, read_through
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ def remove_stale(pair: Pair, out: Outputs) -> None:
 
 def _sources(sidecar: Path) -> list[object]:
     try:
-        sources = json.loads(sidecar.read_text(encoding="utf-8"))["Sources"]
+        sources = read_json(sidecar, is_ours=True)["Sources"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return sources if isinstance(sources, list) else []

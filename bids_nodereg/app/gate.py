@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
+from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.verdict import STATUSES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ EXIT_CODE = 1
 def kept_verdict(job: Job) -> str:
     """Verdict of a pair that was done earlier; empty where its quality file cannot be read."""
     try:
-        return str(json.loads(job.outputs.qc_json.read_text(encoding="utf-8"))["Verdict"])
+        return str(read_json(job.outputs.qc_json, is_ours=True)["Verdict"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg import __version__
 from bids_nodereg.errors import DataError, MissingInputError
+from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.cohort import CohortRow, find_outliers
 from bids_nodereg.quality.dictionary import DICTIONARY
 from bids_nodereg.quality.group_report import outlier_words, render_group
@@ -74,7 +74,7 @@ def read_row(path: Path) -> CohortRow | None:
     """One pair; a file that cannot be read is left out with a warning."""
     name = path.name.removesuffix(QUALITY)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, is_ours=True)
         kind = content.get("Pair", _kind_from(name))
         return CohortRow(
             pair=name,

@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import torch
 
+from bids_nodereg.app.available import host_room
 from bids_nodereg.app.find_brain import FOUND, find_brain
 from bids_nodereg.app.inputs import GIVEN, Inputs, looks_skull_stripped
+from bids_nodereg.app.opening import refuse_what_has_no_room
 from bids_nodereg.app.provenance import sha256
 from bids_nodereg.bids.brain_masks import brain_mask_path, brain_mask_sidecar
 from bids_nodereg.bids.names import beside
 from bids_nodereg.config import Settings
 from bids_nodereg.errors import DataError
-from bids_nodereg.files import remove, write_json
+from bids_nodereg.files import atomic_path, remove, write_json
 from bids_nodereg.imaging.bias import without_bias
 from bids_nodereg.imaging.brain import CUT_HEAD_MM2, contact_mm2
 from bids_nodereg.imaging.prepare import Prepared, prepare
 from bids_nodereg.imaging.volume import read_image, read_labels, read_mask, write_image
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from bids_nodereg.app.available import Room
+    from bids_nodereg.app.device import Hardware
     from bids_nodereg.bids.image import Image
     from bids_nodereg.bids.pairs import Pair
     from bids_nodereg.geometry import Grid
@@ -38,6 +44,9 @@ KEPT_IMAGES = 4
 """The reference of a session, two more, and a template: what is used again soon, and no more than that."""
 
 CPU = torch.device("cpu")
+
+ANY_ROOM = partial(host_room, None)
+"""What the machine, the container and the system leave."""
 
 DIGEST = "SHA256"
 """Key in the sidecar of a mask that was found: what the file is as long as nobody has changed it."""
@@ -55,6 +64,14 @@ class _Wanted:
     as_it_is: bool
     """Whether it is a template, whose bias field is not to be looked for."""
 
+    @property
+    def state(self) -> tuple[tuple[int, ...], ...]:
+        """Size, time and place on the disk of each file: a file that is replaced is another one."""
+        return tuple(_state_of(path) for path in (self.path, self.mask, self.lesion))
+
+
+_Key = tuple[_Wanted, tuple[tuple[int, ...], ...]]
+
 
 class PreparedImages:
     """Prepared images of a run; the last few are kept.
@@ -65,12 +82,17 @@ class PreparedImages:
         Say how brain masks are found and whether bias fields are corrected.
     device
         Where to compute.
+    room
+        Tells what memory is free.
     """
 
-    def __init__(self, settings: Settings, device: torch.device = CPU) -> None:
+    def __init__(
+        self, settings: Settings, device: torch.device = CPU, room: Callable[[], Room | None] = ANY_ROOM
+    ) -> None:
         self._settings = settings
+        self._room = room
         self._device = device
-        self._kept: OrderedDict[_Wanted, Prepared] = OrderedDict()
+        self._kept: OrderedDict[_Key, Prepared] = OrderedDict()
         self._written: set[Path] = set()
         self._lock = Lock()  # a pair that is composed is read while the next one is opened
 
@@ -120,17 +142,34 @@ class PreparedImages:
 
     def _prepared(self, wanted: _Wanted) -> Prepared:
         """Take an image from those that are kept, or prepare it and forget the one not used for longest."""
-        if wanted not in self._kept:
+        key = wanted, wanted.state  # taken before the reading: what is replaced meanwhile is read again
+        if key not in self._kept:
             while len(self._kept) >= KEPT_IMAGES:
                 self._kept.popitem(last=False)
-            self._kept[wanted] = _prepare(wanted, self._settings, self._device)
-        self._kept.move_to_end(wanted)
-        return self._kept[wanted]
+            for path in filter(None, (wanted.path, wanted.mask, wanted.lesion)):
+                refuse_what_has_no_room(path, self._room())
+            self._kept[key] = _prepare(wanted, self._settings, self._device)
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+
+def room_of(hardware: Hardware) -> Callable[[], Room | None]:
+    """Give what tells the memory that is free for one process of a run."""
+    return partial(host_room, hardware.mem_mb, hardware.processes)
 
 
 def read_inputs(pair: Pair) -> Inputs:
     """Read and prepare one pair by the default settings, on the CPU."""
     return PreparedImages(Settings()).of(pair)
+
+
+def _state_of(path: Path | None) -> tuple[int, ...]:
+    """What changes with the content of a file; nothing for none, and for one that the reader will refuse."""
+    try:
+        found = None if path is None else path.stat()
+    except OSError:
+        return ()
+    return () if found is None else (found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev)
 
 
 def _prepare(wanted: _Wanted, settings: Settings, device: torch.device) -> Prepared:
@@ -192,9 +231,16 @@ def _read_lesion(path: Path, grid: Grid) -> NDArray[np.bool_] | None:
 
 
 def _write_mask(image: Image, prepared: Prepared, path: Path) -> None:
-    write_image(prepared.mask, prepared.volume.grid, path, dtype="uint8")
-    told = {**brain_mask_sidecar(image, prepared.mask_origin), DIGEST: sha256(path)}
-    write_json(beside(path, ".json"), told)
+    """Write a mask and its sidecar so that no end of the process leaves a mask that seems to be a person's.
+
+    The old mask goes, the sidecar gets the digest of the new one, and the new one gets its name last: a mask
+    that is there is always the one that the sidecar tells of.
+    """
+    with atomic_path(path) as temporary:
+        write_image(prepared.mask, prepared.volume.grid, temporary, dtype="uint8")
+        told = {**brain_mask_sidecar(image, prepared.mask_origin), DIGEST: sha256(temporary)}
+        remove(path)
+        write_json(beside(path, ".json"), told)
 
 
 def _remove_mask(path: Path) -> None:
@@ -213,7 +259,7 @@ def _is_free(path: Path) -> bool:
     if not path.is_file():
         return True
     try:
-        known = json.loads(beside(path, ".json").read_text(encoding="utf-8"))[DIGEST]
+        known = read_json(beside(path, ".json"), is_ours=True)[DIGEST]
     except (OSError, ValueError, KeyError, TypeError):
         known = ""
     is_ours = bool(known == sha256(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from heapq import nlargest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,17 +38,22 @@ def clear_leftovers(participants: Iterable[Participant], out_dir: Path) -> None:
 
 
 def _of_participants(participants: Iterable[Participant], out_dir: Path) -> Iterator[Path]:
-    """Every folder of those whose images are in a pair; links are not followed."""
+    """Every folder of those whose images are in a pair; links are not followed, the topmost neither."""
     images = (
         image for each in participants for job in each.jobs for image in (job.pair.moving, job.pair.fixed)
     )
     for subject in dict.fromkeys(image.subject for image in images):
-        for folder, _, _ in os.walk(out_dir / f"sub-{subject}"):
-            yield Path(folder)
+        top = out_dir / f"sub-{subject}"
+        if not top.is_symlink():
+            yield from (Path(folder) for folder, _, _ in os.walk(top))
 
 
 def _of_logs(out_dir: Path) -> Iterator[Path]:
+    """The folder of logs and the newest in it: their names begin with the time. Links are not followed."""
     logs = out_dir / "logs"
+    if logs.is_symlink() or not logs.is_dir():
+        return
     yield logs
-    if logs.is_dir():
-        yield from sorted(path for path in logs.iterdir() if path.is_dir())[-LAST_RUNS:]
+    with os.scandir(logs) as entries:  # tells what each entry is without asking the file system again
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    yield from (logs / name for name in nlargest(LAST_RUNS, names))

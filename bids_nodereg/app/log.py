@@ -99,6 +99,11 @@ class _LogFile(RotatingFileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name is Python's
         """Say nothing: what cannot be logged has been said on the console."""
 
+    def close(self) -> None:
+        """Close the file, also where its last lines cannot be written."""
+        with suppress(OSError):
+            super().close()
+
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:

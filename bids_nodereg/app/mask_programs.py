@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from bids_nodereg.children import child
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.imaging.volume import read_mask
 
@@ -73,13 +74,26 @@ def program_brain(volume: Volume, name: str, device: str) -> NDArray[np.bool_]:
             "device": device,
         }
         filled = [program, *(word.format_map(values) for word in words)]
-        answer = subprocess.run(filled, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+        code, complaint = _done(filled, folder)
         written = [folder / mask for mask in MASKS if (folder / mask).is_file()]
-        if answer.returncode or not written:
-            complaint = (answer.stderr or answer.stdout).strip()[-SHOWN:]
+        if code or not written:
             msg = (
-                f"{volume.path}: {command} gave no brain mask (exit code {answer.returncode}): {complaint}. "
+                f"{volume.path}: {command} gave no brain mask (exit code {code}): {complaint}. "
                 "Choose another --brain-mask-method, or give a mask."
             )
             raise DataError(msg)
         return read_mask(written[0], volume.grid)
+
+
+def _done(words: list[str], folder: Path) -> tuple[int, str]:
+    """Run a program to its end; its exit code, and the last of what it has said."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        environment = {**os.environ, "TMPDIR": str(folder)}  # so that what it leaves goes too
+        with child(words, str(folder), stdout=out, stderr=err, env=environment) as process:
+            code = process.wait()
+        return code, _last(err) or _last(out)
+
+
+def _last(said: IO[bytes]) -> str:
+    said.seek(max(said.seek(0, os.SEEK_END) - SHOWN, 0))
+    return said.read(SHOWN).decode("utf-8", "replace").strip()

@@ -7,15 +7,15 @@ pair fails with a message, and the others go on.
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
-
-import numpy as np
 
 from bids_nodereg.app.available import device_room, host_room
 from bids_nodereg.app.stages import common_grid
 from bids_nodereg.errors import ShortOfMemoryError
-from bids_nodereg.registration.memory import RUNTIME, peak_bytes
+from bids_nodereg.registration.memory import RUNTIME, alignment_bytes, peak_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +48,8 @@ SPARE_BYTES = 300_000_000
 
 GB = 10**9
 
+LOG = logging.getLogger("nodereg")
+
 Kind = Literal["cpu", "cuda"]
 
 
@@ -65,12 +67,15 @@ class Need:
         On the host, where the next pair is read and the last one written meanwhile.
     gpu
         On the GPU; 0 where the pair is solved on the CPU.
+    gpu_overlapping
+        On the GPU, where the next pair is aligned and the last one looked at again there meanwhile.
     """
 
     spacing_mm: float
     alone: int
     overlapping: int
     gpu: int = 0
+    gpu_overlapping: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ def plan_pair(inputs: Inputs, settings: Settings, hardware: Hardware) -> Plan:
         If it does not fit in any way.
     """
     kind: Kind = "cpu" if hardware.device.type == "cpu" else "cuda"
-    gpu = device_room(hardware.device)
+    gpu = device_room(hardware.device, hardware.processes)
     host = host_room(hardware.mem_mb, hardware.processes)
     try:
         return choose(_needs(inputs, settings, kind), settings, host, gpu)
@@ -129,10 +134,16 @@ def plan_on_cpu(inputs: Inputs, settings: Settings, hardware: Hardware, reason: 
 
 
 def wants_all(inputs: Inputs, settings: Settings, hardware: Hardware) -> bool:
-    """Whether a pair needs more than is left beside others; then it is planned again when they have ended."""
+    """Whether a pair needs more than is left beside others; then it is planned again when they have ended.
+
+    An error counts as yes: a GPU that was lost is told where the pair itself is planned, and ends that pair.
+    """
     try:
         plan = plan_pair(inputs, settings, hardware)
     except ShortOfMemoryError:
+        return True
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other pairs must go on
+        LOG.debug("    what memory there is cannot be told: %s", error)
         return True
     return plan.alone or bool(plan.told)
 
@@ -160,17 +171,21 @@ def choose(needs: Iterable[Need], settings: Settings, host: Room | None, gpu: Ro
         if lack:
             reasons.append(lack)
             continue
-        alone = host is not None and need.overlapping + SPARE_BYTES > host.bytes
+        alone = not (_fits(need.overlapping, host) and _fits(need.gpu_overlapping, gpu))
         told = f"Memory is short: {reasons[0]}. It has {need.spacing_mm:g} mm instead" if reasons else ""
         return Plan(_at(settings, need.spacing_mm) if reasons else settings, alone, told)
     msg = f"Not enough memory: {reasons[-1]}. Nothing coarser is tried: give the run more."
     raise ShortOfMemoryError(msg)
 
 
+def _fits(wanted: int, room: Room | None) -> bool:
+    return room is None or wanted + SPARE_BYTES <= room.bytes
+
+
 def _lack(need: Need, host: Room | None, gpu: Room | None) -> str:
     """What there is no room for, in words; empty where there is room."""
     for wanted, room in ((need.alone, host), (need.gpu, gpu)):
-        if room is not None and wanted + SPARE_BYTES > room.bytes:
+        if room is not None and not _fits(wanted, room):
             needed, free = (wanted + SPARE_BYTES) / GB, max(room.bytes, 0) / GB
             grid = f"a working grid of {need.spacing_mm:g} mm"
             return f"{grid} needs {needed:.1f} GB, there are {free:.1f} GB ({room.source})"
@@ -188,7 +203,7 @@ def _needs(inputs: Inputs, settings: Settings, kind: Kind) -> Iterator[Need]:
 def need_of(grid: Grid, inputs: Inputs, settings: Settings, kind: Kind) -> Need:
     """Count what one pair needs on a working grid, on a device of a kind."""
     fixed, moving = (prepared.volume.data.size for prepared in (inputs.fixed, inputs.moving))
-    working = int(np.prod(grid.shape))
+    working = math.prod(grid.shape)
     registering = 0
     if settings.transform == "deformable":
         loaded = RUNTIME["cpu"] if kind == "cpu" else 0  # the libraries are there by now
@@ -196,11 +211,15 @@ def need_of(grid: Grid, inputs: Inputs, settings: Settings, kind: Kind) -> Need:
     solving = BYTES_TO_SAMPLE * working + (registering if kind == "cpu" else 0)
     closing = BYTES_TO_CLOSE[0] * working + BYTES_TO_CLOSE[1] * fixed
     opening = BYTES_TO_OPEN * max(fixed, moving) + BYTES_TO_KEEP * (fixed + moving)
+    aligning = 0
+    if kind == "cuda":  # the affine start is found there, and another one when the pair is judged
+        aligning = alignment_bytes(working * (grid.spacing[0] / settings.affine.spacings_mm[-1]) ** 3, kind)
     return Need(
         grid.spacing[0],
         alone=max(solving, closing),
         overlapping=opening + solving + closing,
-        gpu=0 if kind == "cpu" else registering,
+        gpu=0 if kind == "cpu" else max(registering, aligning),
+        gpu_overlapping=0 if kind == "cpu" else registering + 2 * aligning,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from bids_nodereg.app.device import beside, peak_device_memory_mib
+from bids_nodereg.app.device import on_stream, peak_device_memory_mib
 from bids_nodereg.app.doubts import doubt_measures
 from bids_nodereg.app.extra_files import without_unreadable
 from bids_nodereg.app.inputs import head_note, lesion_note
@@ -131,7 +131,7 @@ def open_pair(job: Job, run: Run, progress: PairProgress) -> OpenedPair:
     job, left_out = without_unreadable(job)
     history: list[Step] = []
     device = run.hardware.device
-    with beside(device):
+    with on_stream(device, "opening"):
         inputs = run.images.of(job.pair)
         run.images.write_found_masks(job.pair, inputs, job.outputs.out_dir)
         _say_what_was_read(job, inputs)
@@ -169,6 +169,8 @@ def solve_pair(opened: OpenedPair, run: Run, progress: PairProgress) -> SolvedPa
         plan, solution = _again(opened, plan, run, _heard_by(history, progress), str(error))
     if plan.told:
         LOG.warning("    %s.", plan.told)
+    for remark in solution.remarks:
+        LOG.warning("    %s.", remark)
     took = time.perf_counter() - began
     spent = opened.seconds + took
     return SolvedPair(opened, plan, solution, tuple(history), spent, opened.seconds_registration + took)
@@ -209,8 +211,9 @@ def close_pair(solved: SolvedPair, run: Run, progress: PairProgress) -> Status:
 
 
 def _solution(opened: OpenedPair, plan: Plan, run: Run, heard: Callable[[Step], None]) -> Solution:
-    with _numbers_needed():
-        return solve(opened.inputs, plan.settings, _device(plan, run), heard, opened.affine)
+    device = _device(plan, run)
+    with _numbers_needed(), on_stream(device, "solving"):
+        return solve(opened.inputs, plan.settings, device, heard, opened.affine)
 
 
 def _device(plan: Plan, run: Run) -> torch.device:
@@ -256,7 +259,7 @@ def _judged(work: Work, plan: Plan, run: Run) -> Judgement:
     judged = judge(work.job.pair, work.inputs, work.solution, work.job.truth, work.threads)
     freedom: Freedom = "rigid" if run.settings.transform == "rigid" else "affine"
     device = _device(plan, run)
-    with beside(device):
+    with on_stream(device, "closing"):
         judged.measures.update(doubt_measures(work.inputs, work.solution, freedom, device))
     return judged
 

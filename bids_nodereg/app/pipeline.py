@@ -7,6 +7,7 @@ pairs are held at a time, whatever their number: one ahead, one behind.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -58,7 +59,10 @@ def one_by_one(
 
 
 def overlapping(
-    tasks: Iterable[Task], stages: Stages[Task, Opened, Solved, Result], stop: threading.Event
+    tasks: Iterable[Task],
+    stages: Stages[Task, Opened, Solved, Result],
+    stop: threading.Event,
+    begin: Callable[[], None] = lambda: None,
 ) -> Generator[Result, None, None]:
     """Open the next task and close the last one in threads beside the one that is solved.
 
@@ -72,6 +76,8 @@ def overlapping(
     stop
         Set when the results end early, by an exception, a signal, or a caller that wants no more. The
         stages in threads are to look at it; they are waited for.
+    begin
+        Called first in each of the threads, for what libraries keep for each thread.
 
     Yields
     ------
@@ -79,7 +85,7 @@ def overlapping(
         In the order of the tasks.
     """
     queue = iter(tasks)
-    with _Beside("opening") as opener, _Beside("closing") as closer:
+    with _Beside("opening", begin) as opener, _Beside("closing", begin) as closer:
         closing: deque[Future[Result]] = deque()
         try:
             opening = _next(queue, stages, opener)
@@ -118,14 +124,23 @@ def _next(
 class _Beside(ThreadPoolExecutor):
     """One thread of low priority; what it has not begun when it is left is not done."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(max_workers=1, thread_name_prefix=name, initializer=_be_nice)
+    def __init__(self, name: str, begin: Callable[[], None]) -> None:
+        super().__init__(max_workers=1, thread_name_prefix=name, initializer=_begin, initargs=(begin,))
 
     def __exit__(self, *_error: object) -> None:
         self.shutdown(wait=True, cancel_futures=True)
 
 
+def _begin(begin: Callable[[], None]) -> None:
+    _be_nice()
+    begin()
+
+
 def _be_nice() -> None:
-    """Leave the cores to the main thread, where the system knows priorities of threads (Linux)."""
-    with suppress(AttributeError, OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    """Leave the cores to the main thread, on Linux.
+
+    Elsewhere the number of a thread is none of a process, and may be that of somebody else's.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

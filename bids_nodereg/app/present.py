@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from bids_nodereg.app.status import REPORT_DATA, report_data
 from bids_nodereg.app.viewer import VIEWER
 from bids_nodereg.errors import DataError
 from bids_nodereg.files import write_json
+from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.figures.charts import Trace
 from bids_nodereg.quality.figures.pair import FigureNames, draw_pair
 from bids_nodereg.quality.methods import by_settings
@@ -121,7 +121,7 @@ def sections_of(jobs: Sequence[Job]) -> list[Path]:
 def _kept_pair(path: Path) -> PairReport | None:
     """Section of an earlier pair; one that is damaged or of another version is left out with a warning."""
     try:
-        pair = from_json(json.loads(path.read_text(encoding="utf-8")))
+        pair = from_json(read_json(path, is_ours=True))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         LOG.warning("%s cannot be shown (%s): register that pair again with --force.", path, error)
         return None

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.extra_files import without_unreadable
 from bids_nodereg.app.stages import Solution, common_grid
 from bids_nodereg.app.status import GRIDS, Status, grid_digests, record_of
 from bids_nodereg.app.write import Work, write_images
+from bids_nodereg.errors import DataError
 from bids_nodereg.files import write_json
 from bids_nodereg.imaging.transforms import read_composite_h5
+from bids_nodereg.json_files import read_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.app.progress import PairProgress
     from bids_nodereg.app.shared import Run
@@ -37,9 +40,18 @@ def resample_pair(job: Job, run: Run, progress: PairProgress) -> Status:
     solution = Solution(grid, forward.affine, forward, inverse)
     readable, _ = without_unreadable(job)
     write_images(Work(readable, inputs, solution, run.settings, run.hardware.threads))
-    sidecar = json.loads(out.forward_json.read_text(encoding="utf-8"))
+    sidecar = _kept(out.forward_json)
     told = {GRIDS: {**sidecar.get(GRIDS, {}), **digests}, **record_of(readable, run.settings)}
     write_json(out.forward_json, {**sidecar, **told})
-    verdict = json.loads(out.qc_json.read_text(encoding="utf-8"))["Verdict"]
+    verdict = str(_kept(out.qc_json).get("Verdict", ""))
     seconds = time.perf_counter() - began
     return Status(out.name, job.pair.moving.subject, "done", seconds, verdict)
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What a JSON file of the pair says, which may have been damaged since it was looked at."""
+    try:
+        return dict(read_json(path, is_ours=True))
+    except (OSError, ValueError, TypeError) as error:
+        msg = f"{path}: cannot be read ({error}). Register that pair again with --force."
+        raise DataError(msg) from error

@@ -24,13 +24,17 @@ _STORAGE = {
 }
 """What a network file system answers while its server is away; no full disk, which stays full."""
 
+_ROOM = {errno.EAGAIN, errno.ENOMEM}
+"""What the system answers where it has no room for another process, thread or page."""
+
 _HOST_MEMORY = ("DefaultCPUAllocator", "allocate memory", "bad_alloc", "can't start new thread")
 _WORDS: dict[Trouble, str] = {
     "memory": "out of memory. Give the run more, use fewer --n-procs, or a coarser --working-resolution.",
     "device memory": "out of GPU memory. Take a GPU with more, one that nobody else uses, or --device cpu.",
     "device lost": "the GPU was lost. See the messages of its driver (nvidia-smi, dmesg), and run again.",
     "storage": "the storage did not answer. Run again when the file system is well.",
-    "worker lost": "its process was killed twice. Look for the kernel's out-of-memory messages (dmesg).",
+    "worker lost": "its process was killed twice, or could not be started. Look for the kernel's "
+    "out-of-memory messages (dmesg), and at the limits (ulimit -a).",
 }
 _CODES: dict[Trouble, int] = {"device lost": TemporaryError.exit_code, "storage": TemporaryError.exit_code}
 
@@ -69,7 +73,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _of_one(error: BaseException) -> Trouble:
-    if isinstance(error, (MemoryError, ShortOfMemoryError)):
+    if isinstance(error, (MemoryError, ShortOfMemoryError)) or system_error(error) in _ROOM:
         return "memory"
     if system_error(error) in _STORAGE:
         return "storage"

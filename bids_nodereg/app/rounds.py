@@ -26,7 +26,7 @@ LOG = logging.getLogger("nodereg")
 def register_all(
     config: RunConfig, participants: Sequence[Participant], run: Run, execute: Executor
 ) -> tuple[list[Status], set[int]]:
-    """Do all pairs, and then those again that :func:`bids_nodereg.app.retry.is_tried_again` puts back.
+    """Do all pairs, and then those again that :func:`bids_nodereg.app.retry.may_pass` puts back.
 
     Returns
     -------

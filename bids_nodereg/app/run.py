@@ -13,7 +13,7 @@ from bids_nodereg.app.executors import executor_of
 from bids_nodereg.app.extras import labels_used
 from bids_nodereg.app.facts import methods_facts
 from bids_nodereg.app.gate import EXIT_CODE, kept_verdict, refused
-from bids_nodereg.app.images import PreparedImages
+from bids_nodereg.app.images import PreparedImages, room_of
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.app.leftovers import clear_leftovers
 from bids_nodereg.app.log import log_to_file
@@ -86,7 +86,7 @@ def run_participants(config: RunConfig, console: Console) -> int:
             if participant.message:
                 LOG.warning(participant.message)
         clear_leftovers(participants, config.output_dir)
-        images = PreparedImages(config.settings, hardware.device)
+        images = PreparedImages(config.settings, hardware.device, room_of(hardware))
         with open_progress(console) as progress, Claims(config.output_dir) as claims:
             run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims)
             execute = executor_of(config, run, progress)

@@ -56,6 +56,8 @@ class Solution:
     velocity
         In mm per unit time on the working grid, a field for each part of the time; empty unless it is
         to be written.
+    remarks
+        What is to be said of the way it was computed; empty where nothing is.
     """
 
     grid: Grid
@@ -66,6 +68,7 @@ class Solution:
     rescues: tuple[Rescue, ...] = ()
     distances: tuple[float, float] | None = None
     velocity: tuple[DisplacementField, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def solve(
@@ -119,6 +122,7 @@ def deform(
         if settings.registration.descriptor.name in DESCRIPTORS
         else None,
         velocity=velocity_fields(found.velocity, grid) if settings.write_velocity else (),
+        remarks=found.remarks,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +13,7 @@ from bids_nodereg.app.provenance import file_digest
 from bids_nodereg.app.written import OUTPUTS, record, recorded, why_changed
 from bids_nodereg.config import settings_digest
 from bids_nodereg.files import write_json
+from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.verdict import STATUSES
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def _why_stale(job: Job, settings: Settings) -> str:
 def _sidecar(job: Job) -> dict[str, Any]:
     """What the sidecar of a pair says; nothing where it is not there or cannot be read."""
     try:
-        told = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))
+        told = read_json(job.outputs.forward_json, is_ours=True)
     except (OSError, ValueError):
         return {}
     return told if isinstance(told, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from bids_nodereg.errors import NodeRegError
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.resample import warp_image
 from bids_nodereg.imaging.volume import read_image
+from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.viewer import ViewedPair, render_viewer
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _write_viewer(job: Job, library: str, threads: int) -> None:
 
 
 def _sidecar(job: Job) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(job.outputs.forward_json.read_text(encoding="utf-8"))
+    content: dict[str, Any] = read_json(job.outputs.forward_json, is_ours=True)
     return content
 
 

@@ -12,7 +12,7 @@ import signal
 import time
 from dataclasses import dataclass
 from multiprocessing import connection
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from bids_nodereg.app.served import serve
 
@@ -35,7 +35,7 @@ FAREWELL_S = 1.0
 
 @dataclass(frozen=True)
 class Lost:
-    """In place of a result: the worker died over its task.
+    """In place of a result: the worker died over its task, or none could be started for it.
 
     Attributes
     ----------
@@ -44,6 +44,26 @@ class Lost:
     """
 
     how: str
+
+
+class Waiting(Protocol[Task]):
+    """Tasks that wait for a worker."""
+
+    def __len__(self) -> int:
+        """How many wait."""
+        ...
+
+    def has_ready(self) -> bool:
+        """Whether there is one that need not wait for what others do."""
+        ...
+
+    def take(self, last: Task | None) -> Task | None:
+        """Take the next task for a worker, whose last one is given; None where none is ready."""
+        ...
+
+    def end(self, task: Task) -> None:
+        """Take note that a task that was taken has ended."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,14 +76,13 @@ class Work(Generic[Task, Result]):
         Called once in each process; gives the function that does a task. Importable by its name.
     arguments
         Of `prepare`; sent to each process.
-    choose
-        Position of the next task for a worker among those that wait; None where it has to wait for what
-        others do. Given are the tasks that wait, those that are being done, and the worker's last one.
+    wait
+        Gives the line that the tasks wait in.
     """
 
     prepare: Callable[..., Callable[[Task], Result]]
     arguments: tuple[Any, ...]
-    choose: Callable[[Sequence[Task], Sequence[Task], Task | None], int | None]
+    wait: Callable[[Sequence[Task]], Waiting[Task]]
 
 
 def in_workers(
@@ -86,9 +105,10 @@ def in_workers(
     Yields
     ------
     task, result
-        `Lost` in place of a result where the process died over the task, which is not done again here.
+        `Lost` in place of a result where the process died over the task, or none could be started; it is
+        not done again here.
     """
-    crew = _Crew(list(tasks), work, count)
+    crew = _Crew(tasks, work, count)
     try:
         while crew.hand_out():
             yield from crew.hear()
@@ -105,8 +125,13 @@ class _Worker(Generic[Task]):
         self.process: SpawnProcess = context.Process(
             target=serve, args=(theirs, work.prepare, work.arguments), name="nodereg-worker", daemon=True
         )
-        self.process.start()
-        theirs.close()  # so that its death ends the pipe
+        try:
+            self.process.start()
+        except BaseException:
+            self.pipe.close()
+            raise
+        finally:
+            theirs.close()  # so that its death ends the pipe
         self.task: Task | None = None
         self.last: Task | None = None
         self._done = 0
@@ -139,11 +164,12 @@ class _Worker(Generic[Task]):
 class _Crew(Generic[Task, Result]):
     """The workers and what they have to do."""
 
-    def __init__(self, waiting: list[Task], work: Work[Task, Result], count: int) -> None:
-        self._waiting = waiting
+    def __init__(self, tasks: Sequence[Task], work: Work[Task, Result], count: int) -> None:
+        self._waiting = work.wait(tasks)
         self._work = work
         self._count = count
         self._workers: list[_Worker[Task]] = []
+        self._given_up: list[tuple[Task, Lost]] = []
 
     def hand_out(self) -> bool:
         """Give every idle worker a task, and start those that are missing; whether anything is being done.
@@ -154,26 +180,27 @@ class _Crew(Generic[Task, Result]):
             If tasks wait for one another.
         """
         for worker in self._workers:
-            if worker.task is None and (task := self._next_for(worker.last)) is not None:
-                worker.give(task)
-        while len(self._workers) < self._count and (task := self._next_for(None)) is not None:
-            worker = _Worker(self._work)
-            self._workers.append(worker)
-            worker.give(task)
-        is_busy = bool(self._busy())
-        if self._waiting and not is_busy:
+            if worker.task is None:
+                self._give_next(worker)
+        self._start_missing()
+        is_busy = bool(self._busy() or self._given_up)
+        if len(self._waiting) and not is_busy:
             msg = f"{len(self._waiting)} tasks wait for one another"
             raise RuntimeError(msg)
         return is_busy
 
     def hear(self) -> Iterator[tuple[Task, Result | Lost]]:
         """Wait until workers say something, and give the results that there are."""
+        if self._given_up:
+            yield self._given_up.pop()
+            return
         busy = {worker.pipe: worker for worker in self._busy()}
         for pipe in connection.wait(list(busy)):
             worker = busy[pipe]  # type: ignore[index]
             task = worker.task
             result = self._heard(worker)
             if task is not None and result is not None:
+                self._waiting.end(task)
                 yield task, result
 
     def end(self) -> None:
@@ -187,6 +214,32 @@ class _Crew(Generic[Task, Result]):
             worker.process.join()
             worker.pipe.close()
         self._workers.clear()
+
+    def _start_missing(self) -> None:
+        """Start the workers that there is something to do for; one that is refused costs a task at most."""
+        while len(self._workers) < self._count and self._waiting.has_ready():
+            try:
+                worker: _Worker[Task] = _Worker(self._work)
+            except OSError as error:  # too many processes, or no memory for another
+                self._do_without(error)
+                return
+            self._workers.append(worker)
+            self._give_next(worker)
+
+    def _give_next(self, worker: _Worker[Task]) -> None:
+        task = self._waiting.take(worker.last)
+        if task is not None:
+            worker.give(task)
+
+    def _do_without(self, error: OSError) -> None:
+        """Go on with the workers that there are; where there is none, give up a task."""
+        reason = error.strerror or str(error)
+        if self._workers:
+            LOG.warning("No more than %d worker processes: %s.", len(self._workers), reason)
+            self._count = len(self._workers)
+        elif (task := self._waiting.take(None)) is not None:
+            self._waiting.end(task)
+            self._given_up.append((task, Lost(f"not started ({reason})")))
 
     def _heard(self, worker: _Worker[Task]) -> Result | Lost | None:
         """Take one message: a line for the log, or a result."""
@@ -210,8 +263,3 @@ class _Crew(Generic[Task, Result]):
 
     def _busy(self) -> list[_Worker[Task]]:
         return [worker for worker in self._workers if worker.task is not None]
-
-    def _next_for(self, last: Task | None) -> Task | None:
-        doing = [worker.task for worker in self._workers if worker.task is not None]
-        place = self._work.choose(self._waiting, doing, last) if self._waiting else None
-        return None if place is None else self._waiting.pop(place)

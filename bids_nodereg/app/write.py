@@ -180,6 +180,8 @@ def write_sidecars(work: Work, details: Mapping[str, Any]) -> None:
         told["FoldRepair"] = repair_told(work.solution.repair)
     if work.solution.rescues:
         told["Rescues"] = [rescue_told(rescue) for rescue in work.solution.rescues]
+    if work.solution.remarks:
+        told["Remarks"] = list(work.solution.remarks)
     write_json(out.forward_json, transform_sidecar(pair, out, details=told))
 
 

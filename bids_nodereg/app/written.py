@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from bids_nodereg.app.provenance import sha256
+from bids_nodereg.app.provenance import SETTLED_S, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,7 +37,8 @@ def why_changed(sidecar: Mapping[str, Any], mark: Path, out_dir: Path) -> str:
 
     The sidecar is the last file to be written. So a file of the size on record that is older than the
     sidecar is taken for the one that was written; any other is read and compared by its digest. The times
-    of a copy may be in any order, which costs the reading and no more.
+    of a copy may be in any order, which costs the reading, once: where all files agree, the sidecar is given
+    a time after theirs.
 
     Parameters
     ----------
@@ -49,9 +53,34 @@ def why_changed(sidecar: Mapping[str, Any], mark: Path, out_dir: Path) -> str:
     if not isinstance(kept, dict):
         return "there is no record of its files"
     finished_ns = mark.stat().st_mtime_ns
+    newest = _newest_ns(out_dir / name for name in kept)
     names = (name for name, known in kept.items() if _is_changed(out_dir / name, known, finished_ns))
     changed = next(names, None)
-    return "" if changed is None else f"{changed.rpartition('/')[2]} is not as it was written"
+    if changed is not None:
+        return f"{changed.rpartition('/')[2]} is not as it was written"
+    _date_after(mark, newest, finished_ns)
+    return ""
+
+
+def _newest_ns(paths: Iterable[Path]) -> int:
+    """Time of the youngest of the files that are there."""
+    newest = 0
+    for path in paths:
+        with suppress(OSError):
+            newest = max(newest, path.stat().st_mtime_ns)
+    return newest
+
+
+def _date_after(mark: Path, newest_ns: int, finished_ns: int) -> None:
+    """Give the sidecar a time after that of all files that were compared, so that they need not be again.
+
+    `newest_ns` was taken before the comparison, and the new time has passed already: whoever changes a file
+    from here on makes it younger. A sidecar that may not be touched stays, and the files are read again.
+    """
+    dated = newest_ns + int(SETTLED_S * 1e9)
+    if finished_ns <= newest_ns and dated < time.time_ns():
+        with suppress(OSError):
+            os.utime(mark, ns=(dated, dated))
 
 
 def _is_changed(path: Path, known: object, finished_ns: int) -> bool:

@@ -46,7 +46,7 @@ def check_database(path: Path, root: Path) -> None:
             rows = database.execute("SELECT root, _derivatives FROM layout_info").fetchmany(2)
         ((told_root, told_derivatives),) = rows
         derivatives = json.loads(told_derivatives)
-    except (sqlite3.Error, ValueError, TypeError) as error:
+    except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
         msg = f"{path}: no usable pybids database ({error}). Delete it to remake it."
         raise UsageError(msg) from error
     if others:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import contextmanager, suppress
@@ -21,7 +22,10 @@ except ImportError:  # not on Windows
 
 LOCK = ".nodereg.lock"
 _PAUSE_S = 0.02
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # a link would make the file elsewhere
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""A link would make the file elsewhere."""
+_NO_LOCKS = {errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOLCK}
+"""What file systems answer that have no locks; ENOLCK is that of a network one without its lock service."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ def hold(path: Path) -> Held | None:
     """Take the lock of a file, which is made when missing; its folder must be there.
 
     The system frees the lock of a process that dies, whatever kills it; the file that it leaves is no
-    lock. Where the system knows no locks (Windows, some network file systems) everybody gets it.
+    lock, whoever owns it. Where the system knows no locks (Windows, some network file systems) everybody
+    gets it.
 
     Returns
     -------
@@ -54,29 +59,18 @@ def hold(path: Path) -> Held | None:
     Raises
     ------
     OSError
-        If the file cannot be made.
+        If the file cannot be made, or the storage does not answer.
     """
     if not _has_locks():
         return Held(path, None)
     while True:
-        try:
-            descriptor = os.open(path, _FLAGS, 0o666)
-        except PermissionError:
-            if path.exists():
-                return None  # another user's: it goes when that one is done
-            raise
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
+        opened = _open(path)
+        if opened is None:
             return None
-        except OSError:  # this file system has no locks
-            os.close(descriptor)
-            path.unlink(missing_ok=True)
-            return Held(path, None)
-        if _is_still(path, descriptor):
-            return Held(path, descriptor)
-        os.close(descriptor)  # its holder has removed it in between
+        held = _lock(path, opened[0], is_made=opened[1])
+        if held is None or held.descriptor is None or _is_still(path, held.descriptor):
+            return held
+        os.close(held.descriptor)  # its holder has removed it in between
 
 
 def let_go(held: Held) -> None:
@@ -128,6 +122,46 @@ def _wait_for(path: Path, deadline: float) -> Held | None:
             return held
         time.sleep(_PAUSE_S)
     return None
+
+
+def _open(path: Path) -> tuple[int, bool] | None:
+    """Open a lock file, and say whether it was made here; None for another user's that may not be read."""
+    make = os.O_RDWR | os.O_CREAT | _NO_FOLLOW
+    try:
+        return os.open(path, make | os.O_EXCL, 0o666), True
+    except FileExistsError:
+        pass
+    try:
+        return os.open(path, make, 0o666), False
+    except PermissionError:
+        return _open_anothers(path)
+
+
+def _open_anothers(path: Path) -> tuple[int, bool] | None:
+    """Open the lock file of another user, which need not be written to be locked; None where it cannot be."""
+    try:
+        return os.open(path, os.O_RDONLY | _NO_FOLLOW), False
+    except (PermissionError, FileNotFoundError):  # or it was removed in between
+        return None
+
+
+def _lock(path: Path, descriptor: int, *, is_made: bool) -> Held | None:
+    """Lock an open file; None where another has it.
+
+    Where there are no locks the file goes only if it was made here: another machine may hold a lock on it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError) or error.errno == errno.EBADF:
+            return None  # network file systems lock no file that is open for reading alone
+        if error.errno not in _NO_LOCKS:
+            raise
+        if is_made:
+            path.unlink(missing_ok=True)
+        return Held(path, None)
+    return Held(path, descriptor)
 
 
 def _has_locks() -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from subprocess import PIPE
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from bids_nodereg.children import child
 from bids_nodereg.errors import DataError
 from bids_nodereg.imaging import h5_program
 from bids_nodereg.imaging.nifti_file import MAX_VOXELS, fill
@@ -58,27 +59,17 @@ def read_h5(path: Path) -> list[H5Part]:
     # an absolute path begins with no dash; modules come from where this process has them, and never from
     # the current folder
     modules = [folder for folder in sys.path if os.path.isabs(folder)]  # noqa: PTH117 - text, as Python has it
-    words = [h5_program.__file__, str(path.absolute()), str(MAX_VOXELS), str(seconds), *modules]
-    with (
-        tempfile.TemporaryFile() as told,
-        subprocess.Popen(  # noqa: S603 - this very Python, and no shell
-            [sys.executable, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=told,
-            env=environment,
-        ) as process,
-    ):
-        try:
-            parts = _received(process.stdout, path)  # type: ignore[arg-type] # it is piped
-            problem = ""
-        except (DataError, ValueError, KeyError, TypeError) as error:
-            parts, problem = [], str(error)
-            process.kill()
-        except BaseException:  # a signal: it must not be waited for
-            process.kill()
-            raise
-        code = process.wait()
+    numbers = [str(MAX_VOXELS), str(seconds)]
+    words = [sys.executable, h5_program.__file__, str(path.absolute()), *numbers, *modules]
+    parts, problem = [], ""
+    with tempfile.TemporaryFile() as told:
+        with child(words, stdout=PIPE, stderr=told, env=environment) as process:
+            try:
+                parts = _received(process.stdout, path)  # type: ignore[arg-type] # it is piped
+                process.wait()
+            except (DataError, ValueError, KeyError, TypeError) as error:
+                problem = str(error)
+        code = process.returncode
         told.seek(0)
         reason = told.read(2000).decode("utf-8", "replace")
     if code or problem:

@@ -10,6 +10,7 @@ of each field in turn. A file that is refused ends with code 3 and the reason on
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 REFUSED = 3
@@ -21,12 +22,17 @@ PIECE = 2**20
 """Numbers read at a time, where a file is not stored in pieces of its own."""
 MAX_RATIO = 2080
 """Bytes that one stored byte can become: deflate, twice."""
+LONGEST_KIND = 200
+"""Bytes of the name of a transform's class; ITK's longest has about 60."""
+ADDRESS_SPACE = 2**31
+"""Bytes that this process may take beside the pieces of a field: modules take half a GiB."""
 
 
 def main(arguments: list[str]) -> int:
     """Read the file; returns the exit code."""
     path, most_voxels, seconds = arguments[0], int(arguments[1]), int(arguments[2])
     _limit(seconds)
+    _allow(0)
     import h5py
 
     try:
@@ -48,6 +54,19 @@ def _limit(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _allow(more: int) -> None:
+    """Limit the memory of this process to what modules take and so many bytes more."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    wanted = ADDRESS_SPACE + more
+    allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+    with suppress(OSError, ValueError):  # some systems have no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, most))
+
+
 def _parts(file: Any, most_voxels: int) -> list[dict[str, Any]]:
     """What each transform of the file is; the numbers of a field stay where they are."""
     groups = _linked(file, "TransformGroup")
@@ -59,8 +78,7 @@ def _parts(file: Any, most_voxels: int) -> list[dict[str, Any]]:
 
 
 def _part(group: Any, most_voxels: int) -> dict[str, Any]:
-    text = _linked(group, "TransformType")[0]
-    kind = text.decode() if isinstance(text, bytes) else str(text)
+    kind = _kind(group)
     if kind.startswith("CompositeTransform"):
         return {"kind": kind, "fixed": [], "parameters": [], "count": 0}
     # files written by ITK before 4.9 spell the names without the first "s"
@@ -80,6 +98,22 @@ def _part(group: Any, most_voxels: int) -> dict[str, Any]:
     return {"kind": kind, "fixed": fixed, "parameters": None, "count": len(numbers), "numbers": numbers}
 
 
+def _kind(group: Any) -> str:
+    """ITK's name of a transform's class: one text, and a short one."""
+    name = "TransformType"
+    row = _stored(group, name)
+    piece = row.chunks[0] if row.chunks else 1
+    if row.shape != (1,) or row.dtype.kind not in "SO" or max(row.dtype.itemsize, piece) > LONGEST_KIND:
+        msg = f"{name} is not one text of {LONGEST_KIND} bytes at most"
+        raise ValueError(msg)
+    text = row[0]
+    kind = text.decode() if isinstance(text, bytes) else str(text)
+    if len(kind) > LONGEST_KIND:
+        msg = f"{name} has {len(kind)} characters, expected {LONGEST_KIND} at most"
+        raise ValueError(msg)
+    return kind
+
+
 def _linked(group: Any, name: str) -> Any:
     """Member of a group, which has to be in this very file."""
     import h5py
@@ -96,19 +130,28 @@ def _linked(group: Any, name: str) -> Any:
 
 def _row(group: Any, name: str, most: int) -> Any:
     """Row of numbers that is no longer than expected, and than what is stored can fill."""
-    import h5py
-
-    row = _linked(group, name)
-    if not isinstance(row, h5py.Dataset) or len(row.shape) != 1 or row.dtype.kind not in "iuf":
+    row = _stored(group, name)
+    if len(row.shape) != 1 or row.dtype.kind not in "iuf":
         msg = f"{name} is not a row of numbers"
-        raise ValueError(msg)
-    if row.external or row.is_virtual:
-        msg = f"{name} is kept in another file"
         raise ValueError(msg)
     piece = row.chunks[0] if row.chunks else 0
     capacity = row.id.get_storage_size() * MAX_RATIO
     if row.size > most or piece > max(most, PIECE) or row.nbytes > capacity:
         msg = f"{name} has {row.size} numbers in pieces of {piece}, expected {most} and as many stored"
+        raise ValueError(msg)
+    return row
+
+
+def _stored(group: Any, name: str) -> Any:
+    """Array of a group that is kept in this very file."""
+    import h5py
+
+    row = _linked(group, name)
+    if not isinstance(row, h5py.Dataset) or row.shape is None:
+        msg = f"{name} is no array"
+        raise ValueError(msg)
+    if row.external or row.is_virtual:
+        msg = f"{name} is kept in another file"
         raise ValueError(msg)
     return row
 
@@ -124,6 +167,7 @@ def _pass_on(parts: list[dict[str, Any]]) -> None:
     out.write(json.dumps(told).encode() + b"\n")
     for row in (part["numbers"] for part in parts if part["count"]):
         step = row.chunks[0] if row.chunks else PIECE
+        _allow(4 * step * row.dtype.itemsize)  # as stored, unpacked, in two types
         for start in range(0, len(row), step):
             with np.errstate(over="ignore"):  # what does not fit is infinite, and refused by the reader
                 out.write(np.asarray(row[start : start + step], dtype="<f4").tobytes())

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from bids_nodereg.registration.kernels.choice import why_not_triton
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -59,8 +61,13 @@ def runner_of(iteration: Iteration, recorder: Recorder | None) -> Runner:
 
 
 def recorder_on(device: torch.device, execution: Execution) -> Recorder | None:
-    """The recorder of a device; None on the CPU and where it is not wanted."""
-    return CudaRecorder() if execution.graphs and device.type == "cuda" else None
+    """The recorder of a device; None on the CPU, where it is not wanted, and where plain torch computes.
+
+    Some of the plain kernels ask the device for numbers, which cannot be recorded.
+    """
+    if not execution.graphs or device.type != "cuda":
+        return None
+    return CudaRecorder() if why_not_triton(device) is None else None
 
 
 class Eager:

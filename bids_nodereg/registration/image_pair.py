@@ -33,6 +33,12 @@ class ImagePair:
     stiffness
         Relative weight of the gradient penalty at each voxel, about 1 on average; None for
         everywhere 1.
+
+    Raises
+    ------
+    ValueError
+        If a mask or a map is not on the lattice of its image. The two images may have lattices of their own
+        where they are aligned (:func:`.affine.align`); :func:`.register.register` wants one.
     """
 
     fixed: Tensor
@@ -42,6 +48,17 @@ class ImagePair:
     fixed_cost: Tensor | None = None
     moving_cost: Tensor | None = None
     stiffness: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what lies on another lattice: the compiled loops read all by the shape of one."""
+        for name, tensor in vars(self).items():
+            role = "moving" if name.startswith("moving") else "fixed"
+            expected = tuple(getattr(self, role).shape)
+            if tensor is not None and tuple(tensor.shape) != expected:
+                msg = (
+                    f"ImagePair: {name} must have the shape of {role}, {expected}, got {tuple(tensor.shape)}"
+                )
+                raise ValueError(msg)
 
     @property
     def fixed_weight(self) -> Tensor:

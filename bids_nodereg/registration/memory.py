@@ -27,7 +27,13 @@ LANES = 16
 """Stored channels of a descriptor come in multiples of this."""
 
 CHANNELS = {"mind": 6, "mind-ssc": 12, "contrastive": 12, "contrastive+mind-ssc": 24}
-"""Of each descriptor; `mind` has 26 in a dense search region."""
+"""Of each descriptor; `mind` in a dense search region has one for each of its neighbours."""
+
+INTENSITY_VOLUMES = {"lncc": 38, "lmi": 10, "mse": 10}
+"""Float32 volumes that a measure on intensities keeps for its gradient, in both directions."""
+
+CAPTURE_COPIES = 4
+"""How often the costs of a search over displacements lie in memory at the same time."""
 
 RUNTIME = {"cpu": 480 << 20, "cuda": 600 << 20}
 """What torch, the compiled kernels and their libraries take for themselves."""
@@ -63,7 +69,7 @@ class _Temporaries:
 
 
 _TEMPORARIES = {
-    "cpu": _Temporaries(stored=1, describing=1.5, recomputing=9.0, lattice=10.0, vectors=8.0, maps=4.5),
+    "cpu": _Temporaries(stored=1, describing=1.5, recomputing=11.0, lattice=10.0, vectors=8.0, maps=4.5),
     "cuda": _Temporaries(stored=2, describing=4.0, recomputing=12.0, lattice=14.0, vectors=40.0, maps=12.0),
 }
 
@@ -93,7 +99,34 @@ def peak_bytes(
     images = IMAGES * NUMBER * voxels
     levels = max(_level_bytes(shape, number, settings, extra) for number in range(len(settings.levels)))
     maps = 3 * NUMBER * extra.maps * voxels
-    return int(RUNTIME[device] + images + max(levels, maps))
+    capture = _capture_bytes(voxels, settings, extra)
+    return int(RUNTIME[device] + images + max(levels, maps, capture))
+
+
+def alignment_bytes(voxels: float, device: Literal["cpu", "cuda"] = "cpu") -> int:
+    """Most bytes that :func:`.affine.align` holds at a time, without what the libraries take.
+
+    It compares MIND-SSC that is computed anew each time. An estimate from the same counts, not measured.
+
+    Parameters
+    ----------
+    voxels
+        Of the fixed image at its finest level.
+    device
+        Where it is done.
+    """
+    images = 2 * IMAGES  # as they are, and resampled
+    return int(NUMBER * (images + CHANNELS["mind-ssc"] * _TEMPORARIES[device].recomputing) * voxels)
+
+
+def _capture_bytes(voxels: int, settings: RegistrationSettings, extra: _Temporaries) -> float:
+    """Of the search before the first level: costs of all displacements, and descriptors."""
+    capture = settings.capture
+    if capture.reach == 0:
+        return 0
+    costs = CAPTURE_COPIES * (2 * capture.reach + 1) ** 3 * voxels / capture.shrink**3
+    described = _channels(settings) * (2 + extra.describing) * voxels / max(1, capture.shrink // 2) ** 3
+    return NUMBER * (costs + described)
 
 
 def _level_bytes(
@@ -103,21 +136,23 @@ def _level_bytes(
     level = settings.levels[number]
     voxels = math.prod(shape) / level.shrink**3
     points = math.prod(velocity_lattice(shape, level, settings.velocity.lattice))
-    channels = _channels(settings)
-    filled = math.ceil(channels / LANES) * LANES
-    stored = 2 * filled * extra.stored * voxels
-    making = extra.recomputing if settings.descriptor.recompute else extra.describing
-    describing = NUMBER * channels * making * voxels
     network = settings.velocity.channels if settings.velocity.name == "decoder" else 3
     parts = settings.velocity.time_parts
     lattice = NUMBER * (network * extra.lattice * parts + 3 * (extra.vectors + 3 * (parts - 1))) * points
-    if settings.descriptor.recompute:  # then the descriptor lives beside the network
-        return describing + lattice
-    return stored + max(describing, lattice)
+    descriptor = settings.descriptor
+    if descriptor.name in INTENSITY_VOLUMES:
+        return NUMBER * INTENSITY_VOLUMES[descriptor.name] * voxels + lattice
+    channels = _channels(settings)
+    if descriptor.recompute:  # then the descriptor lives beside the network
+        return NUMBER * channels * extra.recomputing * voxels + lattice
+    filled = math.ceil(channels / LANES) * LANES
+    stored = 2 * filled * extra.stored * voxels
+    return stored + max(NUMBER * channels * extra.describing * voxels, lattice)
 
 
 def _channels(settings: RegistrationSettings) -> int:
+    """Of the descriptor; MIND-SSC stands in for a measure on intensities where displacements are searched."""
     descriptor = settings.descriptor
     if descriptor.name == "mind" and descriptor.search_radius > 0:
-        return 26
-    return CHANNELS.get(descriptor.name, 1)
+        return (2 * descriptor.search_radius + 1) ** 3 - 1
+    return CHANNELS.get(descriptor.name, CHANNELS["mind-ssc"])

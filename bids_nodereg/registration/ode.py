@@ -161,6 +161,7 @@ class _AdjointFlow(torch.autograd.Function):
         return position
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
         velocity, position = ctx.saved_tensors
         state = (position, grad_outputs[0], torch.zeros_like(velocity))

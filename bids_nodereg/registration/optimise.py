@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from bids_nodereg.registration.capture import capture
@@ -121,6 +121,7 @@ def optimising(
         found = yield from _optimise_level(problem, base, attempts)
         rescues.extend(found.rescues)
         remarks.extend(found.remarks)
+        attempts = attempts.after(found.remarks)
         velocity = found.velocity
         if rescues and rescues[-1].remedy == "affine alone":
             velocity = nothing
@@ -144,6 +145,7 @@ def _optimise_level(
         attempt = yield from attempts.at(problem, velocity, rate, done)
         velocity, done = attempt.velocity, done + attempt.good
         remarks.extend(attempt.remarks)
+        attempts = attempts.after(attempt.remarks)
         if attempt.stayed_finite:
             break
         remedy = remedy_for(len(rescues), problem.number + 1, ever_finite=done > 0)
@@ -172,6 +174,10 @@ class _Attempts:
     on_step: Callable[[Step], None]
     execution: Execution
     draws: Draws
+
+    def after(self, remarks: Sequence[str]) -> _Attempts:
+        """Those that follow: what could not be recorded once is not tried again."""
+        return replace(self, execution=replace(self.execution, graphs=False)) if remarks else self
 
     def at(
         self, problem: LevelProblem, base: Tensor, rate: float, done: int

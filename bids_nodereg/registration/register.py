@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -61,8 +62,8 @@ class Registration:
     remarks: tuple[str, ...] = ()
 
 
-Failure = FloatingPointError
-"""What may be wrong with a pair itself."""
+Failure = Exception
+"""What may stop one pair and no other: images without numbers (FloatingPointError), too little memory."""
 
 
 def register(
@@ -88,9 +89,11 @@ def register(
     ------
     FloatingPointError
         If a voxel of an image is not a finite number, or no voxel of one counts.
+    ValueError
+        If the images do not lie on one grid.
     """
     (result,) = register_many([pair], settings, lambda _number, step: on_step(step), 1, execution)
-    if isinstance(result, FloatingPointError):
+    if isinstance(result, Exception):
         raise result
     return result
 
@@ -123,10 +126,12 @@ def register_many(
 
     Yields
     ------
-    Registration or FloatingPointError
-        The result of each pair, or what is wrong with its images, in the order of the pairs.
+    Registration or Exception
+        The result of each pair, or the error that ended it, such as a FloatingPointError where its images
+        are of no use; in the order of the pairs. No error of one pair ends another.
     """
     active: deque[_Work] = deque()
+    lanes: list[Lane] = []
     done: dict[int, Registration | Failure] = {}
     waiting = enumerate(pairs)
     given, exhausted = 0, False
@@ -136,11 +141,13 @@ def register_many(
             number, pair = next(waiting, (-1, None))
             exhausted = pair is None
             if pair is not None:
-                active.append(_Work(number, pair, settings, on_step, execution))
+                lane = lanes.pop() if lanes else Lane(pair.fixed.device, is_first=not active)
+                active.append(_Work(number, pair, settings, on_step, execution, lane))
             continue
         work = active.popleft()
         if work.is_done():
             done[work.number] = work.result
+            lanes.append(work.lane)
         else:
             active.append(work)
         while given in done:
@@ -160,21 +167,24 @@ class _Work:
         settings: RegistrationSettings,
         on_step: Callable[[int, Step], None],
         execution: Execution,
+        lane: Lane,
     ) -> None:
         self.number = number
         self.on_gpu = pair.fixed.device.type == "cuda"
-        self._lane = Lane(pair.fixed.device)
+        self.lane = lane
+        lane.begin()
         self._steps = _registering(pair, settings, lambda step: on_step(number, step), execution)
 
     def is_done(self) -> bool:
         """Go on to the next pause; whether the end was reached."""
         try:
-            self._lane.advance(self._steps)
+            self.lane.advance(self._steps)
         except StopIteration as end:
-            self._lane.hand_over(end.value)
+            self.lane.hand_over(end.value)
             self.result = end.value
             return True
-        except FloatingPointError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other pairs must go on
+            traceback.clear_frames(error.__traceback__)  # they hold the tensors of the pair
             self.result = error
             return True
         return False
@@ -193,6 +203,10 @@ def _registering(
         history.append(step)
         on_step(step)
 
+    if pair.moving.shape != pair.fixed.shape:  # the compiled loops read both by the shape of one
+        shapes = tuple(pair.fixed.shape), tuple(pair.moving.shape)
+        msg = f"register: both images must lie on one grid, got the shapes {shapes[0]} and {shapes[1]}"
+        raise ValueError(msg)
     refuse_unusable(pair)
     pair = pair.without_excluded().contiguous()
     found = yield from optimising(pair, settings, record, execution)

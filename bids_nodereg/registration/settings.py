@@ -174,8 +174,8 @@ class RegistrationSettings:
     velocity: VelocitySettings = field(default_factory=VelocitySettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
     weights: LossWeights = field(default_factory=LossWeights)
-    learning_rate: float | None = None
-    """Adam's step; None for the usual one of the velocity field, see :data:`USUAL_RATES`."""
+    learning_rate: float = 0.0
+    """Adam's step; 0 for the usual one of the velocity field, see :data:`USUAL_RATES`."""
     convergence_tolerance: float = 1e-3
     """A level ends early, after a whole number of windows of `convergence_window` iterations, when the mean
     loss of the last one fell, from that of the window before, by less than this fraction of all it has
@@ -188,7 +188,7 @@ class RegistrationSettings:
     @property
     def rate(self) -> float:
         """Adam's step that is taken."""
-        return USUAL_RATES[self.velocity.name] if self.learning_rate is None else self.learning_rate
+        return self.learning_rate or USUAL_RATES[self.velocity.name]
 
 
 @dataclass(frozen=True)

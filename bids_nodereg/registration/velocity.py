@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import nn
 
+from bids_nodereg.registration import kernels
 from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.smoothing import coarser_shape, gaussian
 from bids_nodereg.registration.warp import resize
@@ -59,15 +60,15 @@ class DecoderVelocity(nn.Module):
         super().__init__()
         channels = settings.channels
         self.shape = shape
-        # Channels last, as the matrix products of the perceptron want them.
+        # Channels last: all that the perceptron needs of a point lies together.
         self.latent = nn.Parameter(torch.randn(*coarser_shape(shape, settings.latent_shrink), channels) * 0.1)
         self.mix = nn.Linear(channels, channels)
         self.head = _zeroed(nn.Linear(channels, 3))
 
     def forward(self) -> Tensor:
         """Decode the latent grid to vectors on the velocity lattice."""
-        vectors: Tensor = self.head(self.latent + nn.functional.silu(self.mix(self.latent)))
-        return resize(vectors.movedim(-1, 0)[None].contiguous(), self.shape)
+        weights = (self.mix.weight, self.mix.bias, self.head.weight, self.head.bias)
+        return resize(kernels.perceptron(self.latent, *weights), self.shape)
 
 
 class NodeoVelocity(nn.Module):

@@ -38,9 +38,6 @@ def sample(image: Tensor, at: Tensor) -> Tensor:
     ValueError
         If an axis of ``image`` has a single voxel: the index has no scale there.
     """
-    if min(image.shape[2:]) < 2:
-        msg = f"sample: image needs 2 voxels or more along every axis, got {tuple(image.shape[2:])}"
-        raise ValueError(msg)
     return kernels.sample(image, at)
 
 

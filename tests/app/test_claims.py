@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 import threading
@@ -59,6 +60,32 @@ def test_the_patient_wait(tmp_path, another, monkeypatch):
     threading.Timer(0.2, another.kill).start()
     with Claims(tmp_path) as own:
         assert own.take("pair", patient=True)
+
+
+def test_the_patience_ends_and_who_was_waited_for_is_told(tmp_path, another, monkeypatch, caplog):
+    monkeypatch.setattr(claims, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(claims, "PATIENCE_S", 0.05)
+    with Claims(tmp_path) as own, caplog.at_level("INFO", "nodereg"):
+        assert not own.take("pair", patient=True)
+    who = f"({platform.node()}, process {another.pid})"
+    assert f"waiting for another run that has it {who}" in caplog.text
+    assert f"the other run {who} has it still" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"", "it does not say who it is"),
+        (b"\xff\x1b[2J", "\\x1b[2J"),
+        (b"x" * 10**6, "x" * 200),
+    ],
+)
+def test_a_claim_may_hold_anything(tmp_path, text, told):
+    path = tmp_path / "claim"
+    path.write_bytes(text)
+    shown = claims._holder(path)
+    assert shown.endswith(told)
+    assert len(shown) < 300
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

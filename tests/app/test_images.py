@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from itertools import product
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -18,9 +19,6 @@ from bids_nodereg.bids.pairs import Pair
 from bids_nodereg.config import Settings
 from bids_nodereg.imaging.prepare import prepare
 from bids_nodereg.imaging.volume import read_image, read_mask
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHAPE = (30, 32, 26)
 SIZE_MM = 6.0
@@ -186,3 +184,66 @@ def test_a_mask_that_was_mended_by_hand_stays(study, found, brain, tmp_path, cap
         write_masks(pair, tmp_path, brain_mask=how)
         assert path.read_bytes() == mended
         assert f"{path} was changed by hand" in caplog.text
+
+
+def test_an_image_that_is_replaced_during_a_run_is_read_again(study, found, brain, tmp_path):
+    """Else its new digest would stand beside the numbers of the old one."""
+    moving = save(tmp_path / "sub-01_T2w.nii.gz", read_image(study["T2w"].path).data)
+    mask = tmp_path / "mask.nii.gz"
+    save(mask, brain)
+    pair = replace(pair_of(study, "T2w"), moving=moving, moving_mask=mask)
+    images = PreparedImages(Settings(bias_correction="none"))
+    first = images.of(pair)
+    save(moving.path, read_image(moving.path).data + 3)
+    second = images.of(pair)
+    np.testing.assert_allclose(second.moving.volume.data - first.moving.volume.data, 3, atol=1e-3)
+    assert second.fixed is first.fixed
+    save(mask, brain & (np.indices(SHAPE)[0] > 12))
+    third = images.of(pair)
+    assert third.moving.mask.sum() < second.moving.mask.sum()
+    assert images.of(pair).moving is third.moving
+
+
+class Killed(BaseException):
+    """The end of a process, which nothing may catch."""
+
+
+@pytest.mark.parametrize("has_old", [False, True])
+@pytest.mark.parametrize(
+    "moment", list(product(["write_image", "remove", "write_json", "rename"], ["before", "after"]))
+)
+def test_a_mask_of_a_run_that_was_killed_is_nobodys_work(
+    study, found, brain, tmp_path, monkeypatch, caplog, has_old, moment
+):
+    """Wherever the end comes, the next run writes the mask anew and thinks of no hand."""
+    pair = pair_of(study, "T2w")
+    path = tmp_path / "sub-01" / "anat" / "sub-01_space-T2w_desc-brain_mask.nii.gz"
+    smaller = brain & (np.indices(SHAPE)[0] > 12)
+    if has_old:
+        with monkeypatch.context() as earlier:
+            earlier.setattr(module, "find_brain", lambda *_: FoundBrain(smaller, WORDS))
+            write_masks(pair, tmp_path)
+    with monkeypatch.context() as killed:
+        kill(killed, *moment, path)
+        with pytest.raises(Killed):
+            write_masks(pair, tmp_path)
+    write_masks(pair, tmp_path)
+    assert "changed by hand" not in caplog.text
+    assert np.array_equal(read_mask(path, read_image(study["T2w"].path).grid), brain)
+    write_masks(pair, tmp_path, brain_mask="none")
+    assert not path.exists()
+
+
+def kill(monkeypatch, where: str, when: str, path: Path) -> None:
+    """End the process before or after one step of writing the mask."""
+    place, name = (Path, "replace") if where == "rename" else (module, where)
+    real = getattr(place, name)
+
+    def step(*words, **more):
+        if where == "rename" and words[1] != path:
+            return real(*words, **more)
+        if when == "after":
+            real(*words, **more)
+        raise Killed
+
+    monkeypatch.setattr(place, name, step)

@@ -1,6 +1,7 @@
 """What is done when memory is short: by numbers that are made up, and by a run that may have little."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -72,6 +73,12 @@ def test_what_is_not_known_is_no_limit():
     assert choose(needs(gpu=True), ASKED, None, None) == memory.Plan(ASKED)
 
 
+@pytest.mark.parametrize(("gpu_gb", "alone"), [(5.5, False), (4.5, True)])
+def test_a_card_without_room_for_the_pairs_beside_has_one_pair_at_a_time(gpu_gb, alone):
+    need = Need(1.0, GB, 2 * GB, gpu=3 * GB, gpu_overlapping=5 * GB)
+    assert choose([need], ASKED, room(16), room(gpu_gb)) == memory.Plan(ASKED, alone)
+
+
 def a_pair(shape=(256, 256, 256)):
     """Whole heads of 1 mm, without their voxels."""
     prepared = SimpleNamespace(volume=SimpleNamespace(data=np.broadcast_to(np.float32(0), shape)))
@@ -94,7 +101,7 @@ def test_a_laptop_and_a_small_card_do_whole_heads_at_1_mm(monkeypatch, whole_hea
     """Of 16 GB a system leaves 12, of the 8 GB of a card 7."""
     on_gpu = machine_gb == 8
     monkeypatch.setattr(memory, "host_room", lambda *_: Room(12 * GB, "laptop"))
-    monkeypatch.setattr(memory, "device_room", lambda _: Room(7 * GB, "card") if on_gpu else None)
+    monkeypatch.setattr(memory, "device_room", lambda *_: Room(7 * GB, "card") if on_gpu else None)
     hardware = Hardware(torch.device("cuda" if on_gpu else "cpu"), "", 2)
     plan = memory.plan_pair(a_pair(), ASKED, hardware)
     assert plan == memory.Plan(ASKED, alone=plan.alone)
@@ -112,12 +119,28 @@ def test_needs_grow_with_voxels_and_a_rigid_pair_needs_little(whole_head):
 
 def test_a_gpu_without_room_leaves_the_pair_to_the_cpu(monkeypatch, whole_head):
     monkeypatch.setattr(memory, "host_room", lambda *_: Room(60 * GB, "host"))
-    monkeypatch.setattr(memory, "device_room", lambda _: Room(GB // 10, "card"))
+    monkeypatch.setattr(memory, "device_room", lambda *_: Room(GB // 10, "card"))
     plan = memory.plan_pair(a_pair(), ASKED, Hardware(torch.device("cuda"), "", 2))
     assert plan.on_cpu
     assert plan.settings == ASKED
     assert "(card)" in plan.told
     assert "done on the CPU" in plan.told
+
+
+def test_the_pairs_beside_need_room_on_the_card_too(whole_head):
+    need = next(memory._needs(a_pair(), ASKED, "cuda"))
+    assert 1.05 < need.gpu_overlapping / need.gpu < 2
+    rigid = next(memory._needs(a_pair(), replace(ASKED, transform="rigid"), "cuda"))
+    assert 0 < rigid.gpu < need.gpu
+
+
+def test_memory_of_which_nothing_can_be_told_is_left_to_the_pair(monkeypatch):
+    def lost(*_):
+        msg = "CUDA error: an illegal memory access was encountered"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(memory, "device_room", lost)
+    assert memory.wants_all(a_pair(), ASKED, Hardware(torch.device("cpu"), "", 2))
 
 
 # ---- what there is ----
@@ -169,6 +192,25 @@ def test_the_tightest_of_nested_groups_counts(system):
     assert host_room(None, root=system).bytes == 3 * GB
 
 
+@pytest.mark.parametrize("line", ["", "0::", "nonsense", "1:2", "::::"])
+def test_a_line_that_is_no_control_group_is_passed_over(system, line):
+    put(system, {"proc/self/cgroup": f"{line}\n"})
+    assert host_room(None, root=system).source == "free memory of the machine"
+
+
+@pytest.mark.parametrize(
+    ("processes", "used", "expected"),
+    [(1, 0, 10), (2, 0, 8), (2, 3, 5), (4, 0, 4), (4, 1, 3)],
+)
+def test_processes_share_the_whole_card_and_none_has_more_than_is_free(
+    monkeypatch, processes, used, expected
+):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10 * GB, 16 * GB))
+    for name in ("memory_allocated", "memory_reserved"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: used * GB)
+    assert available.device_room(torch.device("cuda"), processes).bytes == expected * GB
+
+
 @pytest.mark.parametrize(("limit", "expected"), [(5 * GB, 4 * GB), (9223372036854771712, 20_000_000 * 1024)])
 def test_control_groups_of_version_1(system, limit, expected):
     put(system, {"proc/self/cgroup": "9:cpu:/x\n4:memory:/docker/abc\n"})
@@ -198,6 +240,7 @@ def test_a_system_that_says_nothing_is_no_error(tmp_path, monkeypatch):
 @pytest.fixture
 def gpu_run(monkeypatch):
     """A run that believes to have a GPU."""
+    monkeypatch.setattr(pair, "on_stream", lambda *_: nullcontext())
     monkeypatch.setattr(pair, "plan_pair", lambda *_: memory.Plan(ASKED))
     monkeypatch.setattr(pair, "plan_on_cpu", lambda *_: memory.Plan(ASKED, told="on the CPU", on_cpu=True))
     return SimpleNamespace(settings=ASKED, hardware=Hardware(torch.device("cuda"), "fake", 1))
@@ -209,14 +252,14 @@ def opened() -> pair.OpenedPair:
 
 @pytest.mark.parametrize("failures", [0, 1, 2, 3])
 def test_out_of_gpu_memory_is_tried_once_more_and_then_on_the_cpu(monkeypatch, gpu_run, failures):
-    devices = []
+    devices, found = [], SimpleNamespace(remarks=())
 
     def solve(_inputs, _settings, device, *_rest):
         devices.append(device.type)
         if len(devices) <= failures:
             msg = "CUDA out of memory"
             raise torch.OutOfMemoryError(msg)
-        return "solution"
+        return found
 
     monkeypatch.setattr(pair, "solve", solve)
     if failures == 3:
@@ -224,7 +267,7 @@ def test_out_of_gpu_memory_is_tried_once_more_and_then_on_the_cpu(monkeypatch, g
             pair.solve_pair(opened(), gpu_run, SimpleNamespace(step=print))
     else:
         solved = pair.solve_pair(opened(), gpu_run, SimpleNamespace(step=print))
-        assert solved.solution == "solution"
+        assert solved.solution is found
         assert solved.plan.on_cpu == (failures == 2)
     assert devices == ["cuda", "cuda", "cpu"][: max(1, min(failures + 1, 3))]
 

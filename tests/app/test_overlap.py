@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -136,3 +137,32 @@ def test_fail_fast_begins_nothing_after_the_failure(study, tmp_path, overlap):
     assert list(run.statuses()) == ["sub-00_from-T2w_to-T1w"]
     assert (run.out / "sub-00.html").is_file()
     assert not (run.out / "sub-01").exists()
+
+
+def test_a_gpu_that_is_lost_while_memory_is_planned_is_told_and_is_no_fault(
+    study, tmp_path, monkeypatch, overlap
+):
+    """In the main thread nothing else would catch it; the run ends as it does for any lost GPU."""
+
+    def lost(*_):
+        msg = "CUDA error: unspecified launch failure"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr("bids_nodereg.app.memory.device_room", lost)
+    overlap(wanted=True)
+    run = Run(study, tmp_path / "out", study.run(tmp_path / "out", *RIGID[:3], "01", "02"))
+    (ending,) = run.statuses().values()
+    assert ending["status"] == "failed"
+    assert "the GPU was lost" in ending["error"]
+    assert run.code == 75
+    assert "0 of 2 pair(s) registered" in (run.logs()[-1] / "run.log").read_text()
+
+
+def test_what_is_to_be_said_of_the_computation_is_in_the_log_and_the_sidecar(study, tmp_path, monkeypatch):
+    from bids_nodereg.app import pair
+
+    real = pair.solve
+    monkeypatch.setattr(pair, "solve", lambda *given: replace(real(*given), remarks=("a remark",)))
+    run = Run(study, tmp_path / "out", study.run(tmp_path / "out", *RIGID[:3], "01"))
+    assert run.sidecar["Remarks"] == ["a remark"]
+    assert "WARNING [1/1] a remark." in (run.logs()[-1] / "run.log").read_text()

@@ -206,3 +206,27 @@ def test_threads_beside_have_the_lower_priority_where_the_system_knows_it():
     run(range(1), Recorder().stages(open=open_))
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == own
     assert seen in ([min(own + 5, 19)], [5])
+
+
+def test_elsewhere_no_priority_is_touched(monkeypatch):
+    """A thread's number is no process there: the priority of a stranger would be lowered."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(os, "setpriority", lambda *_: pytest.fail("a priority was set"), raising=False)
+    assert run(range(2), Recorder().stages()) == [0, 1]
+
+
+def test_what_libraries_keep_for_each_thread_is_set_before_its_first_task():
+    begun, late = [], []
+    recorder = Recorder()
+
+    def own() -> str:
+        return threading.current_thread().name
+
+    def open_(task: int) -> int:
+        late.extend([] if own() in begun else [task])
+        return recorder.open(task)
+
+    stages = recorder.stages(open=open_)
+    list(overlapping(range(3), stages, threading.Event(), lambda: begun.append(own())))
+    assert not late
+    assert sorted(begun) == sorted(recorder.threads["open"] | recorder.threads["close"])

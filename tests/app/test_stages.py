@@ -62,11 +62,12 @@ def test_displacements_in_voxels_become_millimetres_along_the_worlds_axes(config
         forward, inverse = (
             torch.tensor(step).view(1, 3, 1, 1, 1).expand(1, 3, *shape) for step in steps.values()
         )
-        return Registration(forward, inverse, forward, (), None, 1.0, 0.5)
+        return Registration(forward, inverse, forward, (), None, 1.0, 0.5, remarks=("a remark",))
 
     monkeypatch.setattr(stages, "find_affine", lambda *rest: np.eye(4))
     monkeypatch.setattr(stages, "register", register)
     solution = stages.solve(inputs, config.settings, CPU, print)
+    assert solution.remarks == ("a remark",)
     # Eight voxels of rim ask for more room than the margin of 10 mm.
     assert solution.grid.is_close(working_grid(inputs.fixed, 3.0, 24.0))
     assert np.abs(solution.grid.direction).max() < 0.95

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bids_nodereg.json_files import MAX_BYTES
+from bids_nodereg.bounded import MAX_BYTES
 from tests.bad_input.images import link
 from tests.bad_input.study import Study, make_study, told_once
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from bids_nodereg.app.retry import trouble_of
 from bids_nodereg.bids import lock
-from bids_nodereg.bids.lock import LOCK, locked
+from bids_nodereg.bids.lock import LOCK, hold, let_go, locked
 from bids_nodereg.errors import OutputError
 
 
@@ -82,3 +85,63 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot be written"), locked(tmp_path / "file" / "out"):
         pass
+
+
+@pytest.fixture
+def of_another_user(tmp_path, monkeypatch):
+    """A lock file that may be read and not written, whoever runs the tests."""
+    path = tmp_path / LOCK
+    path.touch()
+    real = os.open
+
+    def refuse(name, flags, *rest):
+        if name == path and flags & os.O_RDWR and path.exists() and not flags & os.O_EXCL:
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return real(name, flags, *rest)
+
+    monkeypatch.setattr(lock.os, "open", refuse)
+    return path
+
+
+def test_the_file_of_a_dead_process_of_another_user_is_no_lock(of_another_user):
+    held = hold(of_another_user)
+    assert held is not None
+    assert hold(of_another_user) is None
+    let_go(held)
+    assert not of_another_user.exists()
+    assert let_go(hold(of_another_user)) is None
+
+
+def test_the_lock_of_another_user_who_lives_is_one(of_another_user):
+    descriptor = os.open(of_another_user, os.O_RDONLY)
+    lock.fcntl.flock(descriptor, lock.fcntl.LOCK_EX)
+    assert hold(of_another_user) is None
+    os.close(descriptor)
+    assert hold(of_another_user) is not None
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_storage_that_does_not_answer_is_no_absence_of_locks(tmp_path, monkeypatch, number):
+    """The lock may be another's, so its file stays."""
+
+    def fail(_descriptor, _how):
+        raise OSError(number, "why")
+
+    (tmp_path / LOCK).touch()
+    monkeypatch.setattr(lock.fcntl, "flock", fail)
+    with pytest.raises(OutputError, match="why") as caught, locked(tmp_path):
+        pass
+    assert trouble_of(caught.value) == "storage"
+    assert (tmp_path / LOCK).exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_without_locks_the_file_of_another_machine_stays(tmp_path, monkeypatch, number):
+    def refuse(_descriptor, _how):
+        raise OSError(number, "no locks")
+
+    (tmp_path / LOCK).touch()
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / LOCK).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import h5py
@@ -10,7 +11,7 @@ import pytest
 
 from bids_nodereg.errors import DataError
 from bids_nodereg.geometry import Grid
-from bids_nodereg.imaging import h5_parts
+from bids_nodereg.imaging import h5_parts, h5_program
 from bids_nodereg.imaging.h5_parts import read_h5
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.transforms import write_composite_h5
@@ -64,3 +65,51 @@ def test_a_process_that_fails_is_one_message(path, tmp_path, monkeypatch, text):
     monkeypatch.setattr(h5_parts.h5_program, "__file__", str(program))
     with pytest.raises(DataError, match=r"m\.h5: not a readable ITK transform file"):
         read_h5(path)
+
+
+def fixed_text(group):
+    """A gigabyte of text that takes no place in the file, until it is read."""
+    group.create_dataset("TransformType", shape=(1,), dtype="S1000000000")
+
+
+def long_text(group):
+    group["TransformType"] = ["A" * 201]
+
+
+def many_texts(group):
+    group.create_dataset("TransformType", shape=(10**9,), dtype=h5py.string_dtype(), chunks=(100,))
+
+
+def number(group):
+    group["TransformType"] = [7]
+
+
+def no_value(group):
+    group["TransformType"] = h5py.Empty("f")
+
+
+@pytest.mark.parametrize("write", [fixed_text, long_text, many_texts, number, no_value])
+def test_a_type_that_is_not_one_short_text_is_refused(path, write):
+    with h5py.File(path, "r+") as file:
+        group = file["TransformGroup/1"]
+        del group["TransformType"]
+        write(group)
+    with pytest.raises(DataError, match=r"m\.h5: not a readable ITK transform file \(TransformType "):
+        read_h5(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux keeps this limit")
+def test_the_process_has_a_limit_of_memory_that_grows_by_what_it_is_allowed(tmp_path):
+    program = tmp_path / "greedy.py"
+    program.write_text(
+        "import sys\n"
+        "from bids_nodereg.imaging import h5_program as program\n"
+        "program._allow(int(sys.argv[1]))\n"
+        "import h5py\n"
+        "bytearray(program.ADDRESS_SPACE)\n"
+    )
+    greedy = [sys.executable, str(program)]
+    refused = subprocess.run([*greedy, "0"], capture_output=True, text=True, check=False)
+    assert refused.stderr.rstrip().endswith("MemoryError")
+    allowed = subprocess.run([*greedy, str(h5_program.ADDRESS_SPACE)], capture_output=True, check=False)
+    assert allowed.returncode == 0

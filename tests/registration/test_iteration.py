@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bids_nodereg.registration import kernels, optimise
+from bids_nodereg.registration import graphs, kernels, optimise
 from bids_nodereg.registration.draws import Draws
 from bids_nodereg.registration.graphs import Replaying, runner_of
 from bids_nodereg.registration.intensity import ORIGINS
@@ -234,6 +234,31 @@ def test_the_way_of_a_gpu_gives_the_same_registration(
     assert heard == [*range(1, coarse + 1), *range(1, 6)]
     seconds = [step.seconds for step in there.history if step.level == 1]
     assert seconds == sorted(seconds)
+
+
+def test_what_could_not_be_recorded_once_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    tapes: list[Tape] = []
+
+    def recorder(_device: torch.device, execution: Execution) -> Tape | None:
+        tapes.extend([Tape(refuses_after=0)] if execution.graphs else [])
+        return tapes[-1] if execution.graphs else None
+
+    monkeypatch.setattr(optimise, "recorder_on", recorder)
+    settings = replace(SETTINGS, levels=(Level(4, 6), Level(4, 6), Level(2, 5)))
+    found = register(known_pair()[0], settings)
+
+    assert len(tapes) == 1
+    assert len(found.remarks) == 1
+
+
+def test_nothing_is_recorded_where_plain_torch_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "CudaRecorder", Tape)
+    card = torch.device("cuda")
+    for reason, recorded in ((None, True), ("no compiler", False)):
+        monkeypatch.setattr(graphs, "why_not_triton", lambda _device, reason=reason: reason)
+        assert (graphs.recorder_on(card, Execution()) is not None) == recorded
+    assert graphs.recorder_on(card, Execution(graphs=False)) is None
+    assert graphs.recorder_on(torch.device("cpu"), Execution()) is None
 
 
 @lru_cache(maxsize=2)

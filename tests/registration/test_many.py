@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -95,6 +95,43 @@ def test_a_pair_that_cannot_be_used_stops_no_other(turns: bool, request: pytest.
     assert same(results[1], results[3])  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("interleaved")
+def test_an_error_that_is_not_the_images_loses_no_other_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a card whose memory is full: it comes in the middle, while another pair is under way."""
+    real, calls = door.diffeomorphic_maps, []
+
+    def short_of_memory(*given: Any) -> Any:
+        calls.append(given)
+        if len(calls) == 1:
+            msg = "CUDA out of memory"
+            raise torch.OutOfMemoryError(msg)
+        return real(*given)
+
+    monkeypatch.setattr(door, "diffeomorphic_maps", short_of_memory)
+    results = list(register_many([pairs()[0]] * 3, SETTINGS, together=2))
+    monkeypatch.undo()
+
+    assert [type(result) for result in results] == [torch.OutOfMemoryError, Registration, Registration]
+    assert same(results[1], results[2])  # type: ignore[arg-type]
+
+
+def test_the_one_pair_of_register_has_its_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short_of_memory(*_given: Any) -> None:
+        msg = "CUDA out of memory"
+        raise torch.OutOfMemoryError(msg)
+
+    monkeypatch.setattr(door, "diffeomorphic_maps", short_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        register(pairs()[0], SETTINGS)
+
+
+def test_images_on_two_grids_are_refused() -> None:
+    pair = pairs()[0]
+    other = replace(pair, moving=pair.moving[..., 1:], moving_mask=pair.moving_mask[..., 1:])
+    with pytest.raises(ValueError, match="must lie on one grid"):
+        register(other, SETTINGS)
+
+
 def test_nothing_is_registered_of_nothing() -> None:
     assert list(register_many([], SETTINGS)) == []
 
@@ -112,3 +149,18 @@ def test_on_a_gpu_streams_make_no_difference() -> None:
     for found, pair in zip(together, there, strict=True):
         assert isinstance(found, Registration)
         assert same(found, register(pair, settings))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_a_gpu_many_pairs_take_turns_on_as_many_streams_as_there_are_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch keeps the memory in reserve for each stream apart: one for each pair would fill the card."""
+    pair = pairs()[0]
+    there = ImagePair(*(t.cuda() for t in (pair.fixed, pair.moving, pair.fixed_mask, pair.moving_mask)))
+    made: list[Any] = []
+    real = torch.cuda.Stream
+    monkeypatch.setattr(torch.cuda, "Stream", lambda *given: made.append(given) or real(*given))
+    list(register_many([there] * 5, SETTINGS, together=2))
+    assert len(made) == 2

@@ -23,12 +23,33 @@ def prepare(offset: int) -> Callable[[str], tuple[int, int]]:
     return do
 
 
-def in_order(waiting: Sequence[str], _doing: Sequence[str], _last: str | None) -> int | None:
-    return 0 if waiting else None
+class InOrder:
+    """Chores that wait for nothing."""
+
+    def __init__(self, chores: Sequence[str]) -> None:
+        self._chores = list(chores)
+
+    def __len__(self) -> int:
+        return len(self._chores)
+
+    def has_ready(self) -> bool:
+        return bool(self._chores)
+
+    def take(self, _last: str | None) -> str | None:
+        return self._chores.pop(0) if self._chores else None
+
+    def end(self, chore: str) -> None:
+        assert chore not in self._chores
 
 
-def never(_waiting: Sequence[str], _doing: Sequence[str], _last: str | None) -> int | None:
-    return None
+class Never(InOrder):
+    """Chores that wait for one another."""
+
+    def has_ready(self) -> bool:
+        return False
+
+    def take(self, _last: str | None) -> str | None:
+        return None
 
 
 def no_preparation() -> Callable[[str], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,9 +14,9 @@ import pytest
 
 from bids_nodereg.app import workers
 from bids_nodereg.app.workers import Lost, Work, in_workers
-from tests.reliability.chores import in_order, never, no_preparation, prepare
+from tests.reliability.chores import InOrder, Never, no_preparation, prepare
 
-ADDING = Work(prepare, (10,), in_order)
+ADDING = Work(prepare, (10,), InOrder)
 
 
 def is_alive(pid: int) -> bool:
@@ -51,7 +52,7 @@ def test_a_worker_that_dies_costs_its_task_alone(death, how, outcome):
 
 
 def test_a_worker_that_cannot_begin_is_lost_and_none_is_waited_for(capfd):
-    found = dict(in_workers(["add 1"], Work(no_preparation, (), in_order), 1))
+    found = dict(in_workers(["add 1"], Work(no_preparation, (), InOrder), 1))
     assert found == {"add 1": Lost("ended with exit code 1")}
     assert "cannot be prepared" in capfd.readouterr().err
 
@@ -71,7 +72,7 @@ def test_a_worker_that_has_grown_is_replaced(monkeypatch):
 
 def test_tasks_that_wait_for_one_another_are_told():
     with pytest.raises(RuntimeError, match="2 tasks wait for one another"):
-        list(in_workers(["add 1", "add 2"], Work(prepare, (0,), never), 2))
+        list(in_workers(["add 1", "add 2"], Work(prepare, (0,), Never), 2))
 
 
 def test_who_wants_no_more_leaves_no_process():
@@ -87,10 +88,10 @@ def test_who_wants_no_more_leaves_no_process():
 def test_workers_end_with_a_parent_that_is_killed(outcome):
     """SIGKILL leaves the parent no time to say anything."""
     script = (
-        "from tests.reliability.chores import prepare, in_order\n"
+        "from tests.reliability.chores import InOrder, prepare\n"
         "from bids_nodereg.app.workers import Work, in_workers\n"
         "if __name__ == '__main__':\n"
-        "    for _, (pid, _) in in_workers(['add 1', 'sleep 2'], Work(prepare, (0,), in_order), 1):\n"
+        "    for _, (pid, _) in in_workers(['add 1', 'sleep 2'], Work(prepare, (0,), InOrder), 1):\n"
         "        print(pid, flush=True)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
@@ -103,3 +104,33 @@ def test_workers_end_with_a_parent_that_is_killed(outcome):
         time.sleep(0.05)
     assert not is_alive(worker)
     outcome("fault", "parent of worker processes killed by SIGKILL", "the workers end too")
+
+
+def refuse_to_start(monkeypatch, after):
+    """Let the system refuse a process once so many have been started."""
+    start = workers._Worker.__init__
+    started = []
+
+    def refusing(self, work):
+        if len(started) >= after:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        started.append(self)
+        start(self, work)
+
+    monkeypatch.setattr(workers._Worker, "__init__", refusing)
+
+
+def test_workers_that_cannot_be_started_are_done_without(monkeypatch, caplog, outcome):
+    refuse_to_start(monkeypatch, after=1)
+    found = dict(in_workers([f"add {n}" for n in range(4)], ADDING, 3))
+    assert [found[f"add {n}"][1] for n in range(4)] == [10, 11, 12, 13]
+    assert len([line for line in caplog.messages if "No more than 1 worker" in line]) == 1
+    outcome("fault", "the system refuses more worker processes (EAGAIN)", "the run goes on with those it has")
+
+
+def test_a_task_is_given_up_where_no_worker_can_be_started(monkeypatch, outcome):
+    refuse_to_start(monkeypatch, after=0)
+    found = dict(in_workers(["add 1", "add 2"], ADDING, 2))
+    told = Lost("not started (Resource temporarily unavailable)")
+    assert found == {"add 1": told, "add 2": told}
+    outcome("fault", "the system refuses any worker process (EAGAIN)", "trouble of the pair: tried again")

@@ -24,7 +24,7 @@ def implementation_for(tensor: Tensor) -> ModuleType:
 
     Numba and Triton take one image at a time, and lattices of two voxels or more along each axis.
     """
-    if tensor.shape[0] != 1:
+    if tensor.shape[0] != 1 or min(tensor.shape[2:]) < 2:
         return reference
     if tensor.device.type == "cpu" and tensor.dtype == torch.float32:
         return cpu
@@ -47,6 +47,7 @@ def why_not_triton(device: torch.device) -> str | None:
         return f"the card has compute capability {capability[0]}.{capability[1]}, Triton needs 7.5 or newer"
     try:
         _triton_kernels().resize(torch.zeros((1, 1, 2, 2, 2), device=device), (3, 3, 3))
+        torch.cuda.synchronize(device)  # or its failure would show in a later call
     except Exception as error:  # noqa: BLE001  # whatever stops Triton, torch can do the work
         return f"Triton could not start a kernel ({type(error).__name__}: {error})"
     return None

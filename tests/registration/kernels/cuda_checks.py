@@ -273,6 +273,22 @@ def test_a_number_that_is_none_goes_on() -> None:
     assert cuda.warp(image, u).isnan().any()
 
 
+def test_where_nothing_moves_no_voxel_on_the_border_has_a_slope_across_it() -> None:
+    # The reference goes to [-1, 1] and back: exact where the last index is a power of two.
+    shape = (5, 9, 3)
+    image, still = noise(1, 2, *shape), torch.zeros(1, 3, *shape, dtype=torch.float64)
+    fixed, moving = (noise(1, 5, *shape, seed=seed).float().double() for seed in (1, 2))
+
+    def distance(kernels, u: Tensor) -> Tensor:
+        stored = (Stored(of.movedim(1, -1).contiguous().to(u), 5) for of in (fixed, moving))
+        return kernels.descriptor_distance(*stored, u, torch.ones(1, 1, *shape).to(u))
+
+    at = torch.tensor([[0.0, 4, 1.3], [4.2, 8, 0], [0.5, 2, 2]], dtype=torch.float64).view(1, 3, 3, 1, 1)
+    check(lambda kernels, u: kernels.warp(image.to(u), u), still)
+    check(distance, still)
+    check(lambda kernels, image, at: kernels.sample(image, at), image, at)
+
+
 def test_the_order_of_the_points_does_not_change_a_bit() -> None:
     image = noise(1, 3, *SHAPE, dtype=torch.float32).to(DEVICE).requires_grad_()
     at = positions_off_lattice(2000, SHAPE, 1, outside=True).float().to(DEVICE)

@@ -25,6 +25,7 @@ def card(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(choice, "_triton_kernels", lambda: TRITON)
     monkeypatch.setattr(choice, "why_not_triton", choice.why_not_triton.__wrapped__)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch, "zeros", lambda *args, **kwargs: None)
     return monkeypatch
 
@@ -37,6 +38,23 @@ def test_triton_serves_single_images_on_cuda(dtype: torch.dtype, card: pytest.Mo
 @pytest.mark.parametrize("wrong", [{"batch": 2}, {"dtype": torch.float64}])
 def test_torch_serves_the_rest_on_cuda(wrong: dict, card: pytest.MonkeyPatch) -> None:
     assert choice.implementation_for(tensor(**wrong)) is reference
+
+
+@pytest.mark.parametrize("lattice", [(1, 6, 7), (5, 1, 7), (5, 6, 1)])
+def test_torch_serves_an_axis_of_one_voxel(lattice: tuple[int, int, int]) -> None:
+    flat = SimpleNamespace(dtype=torch.float32, shape=(1, 3, *lattice), device=torch.device("cpu"))
+
+    assert choice.implementation_for(flat) is reference
+
+
+def test_a_kernel_that_fails_after_its_start_is_noticed(card: pytest.MonkeyPatch) -> None:
+    def fails(device: object) -> None:
+        message = "an illegal instruction was encountered"
+        raise RuntimeError(message)
+
+    card.setattr(torch.cuda, "synchronize", fails)
+
+    assert "illegal instruction" in choice.why_not_triton(CARD)
 
 
 def test_numba_serves_float32_on_the_cpu() -> None:

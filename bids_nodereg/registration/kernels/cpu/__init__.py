@@ -6,6 +6,7 @@ from bids_nodereg.registration.kernels.cpu.flows import carry, carry_lattice
 from bids_nodereg.registration.kernels.cpu.folding import folded_cells, folding_barrier
 from bids_nodereg.registration.kernels.cpu.histograms import warped_histograms
 from bids_nodereg.registration.kernels.cpu.interpolation import compose, fixed_point_inverse, sample
+from bids_nodereg.registration.kernels.cpu.perceptron import perceptron
 from bids_nodereg.registration.kernels.cpu.roughness import squared_gradient
 from bids_nodereg.registration.kernels.cpu.self_similarity import mind, mind_ssc
 from bids_nodereg.registration.kernels.cpu.warped import warp
@@ -21,6 +22,7 @@ __all__ = [
     "folding_barrier",
     "mind",
     "mind_ssc",
+    "perceptron",
     "resize",
     "sample",
     "separable",

@@ -66,32 +66,49 @@ def stored(descriptor: Tensor, bounds: tuple[float, float]) -> Stored:
 
 def descriptor_distance(fixed: Stored, moving: Stored, displacement: Tensor, weight: Tensor) -> Tensor:
     """As :func:`reference.descriptor_distance`: value and gradient in one pass over the voxels."""
-    arguments = (displacement, fixed, moving, weight)
+    if fixed.values.dtype != torch.uint8 or fixed.values.shape[-1] % LANES:
+        msg = (
+            f"descriptor_distance: expected bytes, a multiple of {LANES} channels, as stored() "
+            f"makes them of float32; got {fixed.values.dtype} {tuple(fixed.values.shape)}"
+        )
+        raise ValueError(msg)
+    # Asked here: within a Function no gradient is ever enabled.
+    has_slope = displacement.requires_grad and torch.is_grad_enabled()
+    arguments = (displacement, fixed, moving, weight, has_slope)
     result: Tensor = _DescriptorDistance.apply(*arguments)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return result
 
 
 class _DescriptorDistance(torch.autograd.Function):
-    """Squared descriptor difference, the gradient is made in the forward pass."""
+    """Squared descriptor difference, the gradient is made in the forward pass where one is wanted."""
 
     @staticmethod
-    def forward(ctx: Any, displacement: Tensor, fixed: Stored, moving: Stored, weight: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        displacement: Tensor,
+        fixed: Stored,
+        moving: Stored,
+        weight: Tensor,
+        has_slope: bool,  # noqa: FBT001  # no keywords in apply
+    ) -> Tensor:
         coarse = coarse_of(displacement, fixed.shape)
-        part, sums = planes_of(coarse, fixed.shape), np.empty((fixed.shape[0], 2))
+        part = planes_of(coarse, fixed.shape if has_slope else (0,))
+        sums = np.empty((fixed.shape[0], 2))
         both = (fixed.values.numpy().reshape(-1), moving.values.numpy().reshape(-1))
         filled = fixed.values.shape[-1]
         _distance_and_gradient(both, filled, coarse, array(weight[0, 0]), part, sums)
         total, amount = sums.sum(0)
         # As 0 / 0 is in the reference where nothing counts.
         scale = fixed.unit * moving.unit / (amount * fixed.channels) if amount else math.nan
-        ctx.save_for_backward(gradient_of(coarse, part, 2 * scale))
+        if has_slope:
+            ctx.save_for_backward(gradient_of(coarse, part, 2 * scale))
         return displacement.new_tensor(total * scale)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0], None, None, None
+        return gradient * grad_outputs[0], None, None, None, None
 
 
 @compiled(parallel=True, fastmath=FAST)
@@ -155,13 +172,18 @@ def _distance_and_gradient(
     part: Array,
     sums: NDArray[np.float64],
 ) -> None:
-    """For each plane: its weighted sum of squares, its weight, and half its gradient on a coarse plane."""
+    """For each plane: its weighted sum of squares, its weight, and half its gradient on a coarse plane.
+
+    ``part`` has no planes where no gradient is wanted.
+    """
     fixed, moving = both
     u, _, lows, fractions = coarse
     si, sj, sk = weight.shape
     steps = (np.uint64(sj * sk * filled), np.uint64(sk * filled), np.uint64(filled))
+    has_slope = part.shape[0] > 0
     for x in prange(si):
-        part[x] = 0
+        if has_slope:
+            part[x] = 0
         plane = np.empty((3, u.shape[2], u.shape[3]), np.float32)
         row = np.empty((3, u.shape[3]), np.float32)
         of_row = np.zeros((3, u.shape[3]), np.float32)
@@ -181,11 +203,13 @@ def _distance_and_gradient(
                     squared, gi, gj, gk = _at_voxel(fixed, moving, here, there, steps, fi, fj, fk)
                     total += w * squared
                     amount += w
-                    # A clamped position does not move with its argument.
-                    gi = w * gi if in_i else np.float32(0)
-                    gj = w * gj if in_j else np.float32(0)
-                    gk = w * gk if in_k else np.float32(0)
-                    add_to_row(of_row, at, f, gi, gj, gk)
-            add_to_plane(of_row, lows[si + y], fractions[si + y], part[x])
+                    if has_slope:
+                        # A clamped position does not move with its argument.
+                        gi = w * gi if in_i else np.float32(0)
+                        gj = w * gj if in_j else np.float32(0)
+                        gk = w * gk if in_k else np.float32(0)
+                        add_to_row(of_row, at, f, gi, gj, gk)
+            if has_slope:
+                add_to_plane(of_row, lows[si + y], fractions[si + y], part[x])
         sums[x, 0] = total
         sums[x, 1] = amount

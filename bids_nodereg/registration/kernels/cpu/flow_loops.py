@@ -207,9 +207,9 @@ def lattice_back(
 
 @compiled(forceinline=True, fastmath=FAST)
 def _place(positions: Array, n: int, last: Any, place: int, room: Any) -> None:
-    """Write the voxel below a point, and the rest."""
+    """Write the voxel below a point, and the rest; the voxel is one of the lattice whatever the point is."""
     at = four(positions[0, n], positions[1, n], positions[2, n])
-    base = clamp(floor(at), at * 0, last)
+    base = clamp(floor(at), last * 0, last)  # not at * 0, which may be no number
     store4(room, place, base)
     store4(room, BLOCK + place, at - base)
 

@@ -106,6 +106,7 @@ class _CarryLattice(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (velocity,) = ctx.saved_tensors
         way, slopes = ctx.way, grad_outputs[0].contiguous()[0].numpy()
@@ -145,7 +146,8 @@ class _Carry(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         velocity, position = ctx.saved_tensors
         way, size = ctx.way, lattice_of(velocity)
         points = position.contiguous().view(3, -1).numpy()
@@ -157,4 +159,5 @@ class _Carry(torch.autograd.Function):
         arguments = (fields, size, way.compiled, points, slopes)
         for slabs in tiles.colours:
             flow_loops.points_back(*arguments, (tiles.order, slabs), gradients, pulls.view(3, -1).numpy())
-        return unpacked(gradients, size), pulls, None
+        want_velocity, want_position, _ = ctx.needs_input_grad
+        return unpacked(gradients, size) if want_velocity else None, pulls if want_position else None, None

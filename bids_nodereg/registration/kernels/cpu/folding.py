@@ -52,6 +52,7 @@ class _Barrier(torch.autograd.Function):
         return displacement.new_tensor(total * scale)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
         return gradient * (grad_outputs[0] * ctx.scale), None

@@ -15,6 +15,7 @@ from numba import prange
 from bids_nodereg.compiled import compiled
 from bids_nodereg.registration.kernels.cpu import map_loops
 from bids_nodereg.registration.kernels.cpu.packing import lattice_of, packed, unpacked
+from bids_nodereg.registration.kernels.cpu.rows import FAST, cell
 from bids_nodereg.registration.kernels.cpu.tiles import lattice_tiles, point_tiles
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
     Integers = NDArray[np.int64]
-
-# Contraction only: reassociation would let the compiler change the order of sums.
-_FAST = {"contract", "arcp", "nsz"}
 
 
 def sample(image: Tensor, at: Tensor) -> Tensor:
@@ -47,6 +45,7 @@ class _Sample(torch.autograd.Function):
         return out
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
         values, points = ctx.saved_tensors
         grad = grad_outputs[0].contiguous()
@@ -80,7 +79,8 @@ class _Compose(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
         outer, inner = ctx.saved_tensors
         shape, field = lattice_of(outer), packed(outer)
         gradient = np.zeros_like(field)
@@ -90,7 +90,8 @@ class _Compose(torch.autograd.Function):
             map_loops.compose_back(
                 field, shape, _array(inner[0]), _array(grad_outputs[0][0]), boxes, gradient, _array(pulls[0])
             )
-        return unpacked(gradient, shape), pulls
+        want_outer, want_inner = ctx.needs_input_grad
+        return unpacked(gradient, shape) if want_outer else None, pulls if want_inner else None
 
 
 def fixed_point_inverse(forward: Tensor, start: Tensor, iterations: int) -> Tensor:
@@ -110,22 +111,13 @@ def _flat(tensor: Tensor) -> Array:
     return tensor.view(tensor.shape[1], -1).numpy()
 
 
-@compiled(inline="always", fastmath=_FAST)
-def _cell(position: Any, size: int) -> tuple[int, Any, bool]:
-    """Lower voxel and fraction of a position clamped to the lattice, and whether it was inside."""
-    inside = 0.0 < position < size - 1  # on the edge itself there is no slope, as in grid_sample
-    clamped = min(max(position, np.float32(0.0)), np.float32(size - 1))
-    low = min(int(clamped), size - 2)
-    return low, np.float32(clamped - low), inside
-
-
-@compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=FAST)
 def _sample_forward(image: Array, at: Array, out: Array) -> None:
     channels, si, sj, sk = image.shape
     for n in prange(at.shape[1]):
-        i, fi, _ = _cell(at[0, n], si)
-        j, fj, _ = _cell(at[1, n], sj)
-        k, fk, _ = _cell(at[2, n], sk)
+        i, fi, _ = cell(at[0, n], si)
+        j, fj, _ = cell(at[1, n], sj)
+        k, fk, _ = cell(at[2, n], sk)
         for c in range(channels):
             v00 = image[c, i, j, k] + fk * (image[c, i, j, k + 1] - image[c, i, j, k])
             v01 = image[c, i, j + 1, k] + fk * (image[c, i, j + 1, k + 1] - image[c, i, j + 1, k])
@@ -136,13 +128,13 @@ def _sample_forward(image: Array, at: Array, out: Array) -> None:
             out[c, n] = v0 + fi * (v1 - v0)
 
 
-@compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=FAST)
 def _position_gradient(image: Array, at: Array, grad: Array, grad_at: Array) -> None:
     channels, si, sj, sk = image.shape
     for n in prange(at.shape[1]):
-        i, fi, in_i = _cell(at[0, n], si)
-        j, fj, in_j = _cell(at[1, n], sj)
-        k, fk, in_k = _cell(at[2, n], sk)
+        i, fi, in_i = cell(at[0, n], si)
+        j, fj, in_j = cell(at[1, n], sj)
+        k, fk, in_k = cell(at[2, n], sk)
         gi = np.float32(0)
         gj = np.float32(0)
         gk = np.float32(0)
@@ -166,15 +158,15 @@ def _position_gradient(image: Array, at: Array, grad: Array, grad_at: Array) -> 
         grad_at[2, n] = gk if in_k else np.float32(0)
 
 
-@compiled(parallel=True, fastmath=_FAST)
+@compiled(parallel=True, fastmath=FAST)
 def _scatter_gradient(at: Array, grad: Array, order: Integers, slabs: Integers, grad_image: Array) -> None:
     channels, si, sj, sk = grad_image.shape
     for slab in prange(slabs.shape[0]):
         for rank in range(slabs[slab, 0], slabs[slab, 1]):
             n = order[rank]
-            i, fi, _ = _cell(at[0, n], si)
-            j, fj, _ = _cell(at[1, n], sj)
-            k, fk, _ = _cell(at[2, n], sk)
+            i, fi, _ = cell(at[0, n], si)
+            j, fj, _ = cell(at[1, n], sj)
+            k, fk, _ = cell(at[2, n], sk)
             ei, ej, ek = np.float32(1) - fi, np.float32(1) - fj, np.float32(1) - fk
             for c in range(channels):
                 g = grad[c, n]

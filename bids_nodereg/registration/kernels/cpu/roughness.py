@@ -42,6 +42,7 @@ class _SquaredGradient(torch.autograd.Function):
         return field.new_tensor(float(sums.sum((1, 2)) @ shares))
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (slope,) = ctx.saved_tensors
         return slope * grad_outputs[0], None

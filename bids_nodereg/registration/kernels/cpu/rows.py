@@ -89,13 +89,14 @@ def array(tensor: Tensor) -> Any:
 def cell(position: Any, size: int) -> tuple[int, Any, bool]:
     """Lower voxel and fraction of a position clamped to the lattice, and whether it was inside.
 
-    A position that is no number keeps a valid voxel and goes on in the fraction.
+    On the edge itself it was not: there is no slope, as in torch's ``grid_sample``. A position that is no
+    number is in the first cell and goes on in the fraction: every comparison with it is false.
     """
-    inside = 0.0 <= position <= size - 1
-    clamped = position if position > 0 else np.float32(0)
-    clamped = clamped if clamped < size - 1 else np.float32(size - 1)
-    low = min(int(clamped), size - 2)
-    return low, np.float32(clamped - low) + (position - position), inside
+    inside = 0.0 < position < size - 1
+    clamped = np.float32(0) if position < 0 else position
+    clamped = np.float32(size - 1) if clamped > size - 1 else clamped
+    low = min(int(clamped if clamped > 0 else np.float32(0)), size - 2)
+    return low, np.float32(clamped - low), inside
 
 
 @compiled(inline="always", fastmath=FAST)

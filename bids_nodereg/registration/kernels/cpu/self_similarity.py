@@ -9,6 +9,7 @@ image of its own; these are then added in a fixed order, so that the bits do not
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -94,6 +95,8 @@ class _SelfSimilarity(torch.autograd.Function):
         above, variance, sums = _above_least(values, where, choice)
         total, amount = sums.sum(0)
         mean = floored(total / max(amount, 1.0), image.dtype)
+        if math.isnan(mean):
+            variance[:] = math.nan  # whose bounds are none
         low, high = _limits(mean, choice)
         descriptor = np.empty_like(above) if image.requires_grad else above
         _exponentials(above, variance, low, high, descriptor)
@@ -265,8 +268,9 @@ def _less_least(distances: Array, variance_of: Any, least: Array, spread: Array)
     for c in range(1, channels):
         for z in range(sk):
             value = distances[c, z]
-            # What is no number stays so: no comparison with it is true.
-            least[z] = min(value, least[z])
+            # What is no number becomes the least and stays so, as in torch's amin.
+            is_less = (value < least[z]) | (value != value)  # noqa: PLR0124  # true of no number
+            least[z] = value if is_less else least[z]
     share = np.float32(1 / chosen.sum())
     for c in range(channels):
         if chosen[c]:

@@ -80,14 +80,15 @@ def point_tiles(first_index: Floats, size: int, reach: float) -> PointTiles:
     Parameters
     ----------
     first_index
-        Position of each point along the first axis, in voxels.
+        Position of each point along the first axis, in voxels. One that is no number lies in the first slab:
+        the loops add what it means to the first cell (:func:`.rows.cell`, :func:`.cells.find`).
     size
         Voxels along it.
     reach
         How far a point moves at most along it.
     """
     width = _width(reach, 1.0, size)
-    inside = np.clip(np.nan_to_num(first_index), 0, size - 1)
+    inside = np.clip(np.nan_to_num(first_index, nan=0.0), 0, size - 1)
     slab = (inside / width).astype(np.uint16)  # which NumPy sorts by counting
     order = np.argsort(slab, kind="stable")
     edges = np.searchsorted(slab[order], np.arange(math.ceil(size / width) + 1))

@@ -22,7 +22,7 @@ from numba.extending import intrinsic, models, overload, register_model
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_INDEX = ir.IntType(32)
+INDEX = ir.IntType(32)
 
 
 class Lanes(types.Type):
@@ -40,7 +40,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, lanes, ir.VectorType(element, lanes.count))  # type: ignore[no-untyped-call]  # numba
 
 
-def _operation(result: Callable[..., Any], build: Callable[..., Any]) -> Any:
+def operation(result: Callable[..., Any], build: Callable[..., Any]) -> Any:
     """Make an intrinsic.
 
     Parameters
@@ -69,7 +69,8 @@ def _lanes_of(count: int) -> Callable[..., Lanes]:
     return lambda numbers, *_: Lanes(numbers.dtype, count)
 
 
-def _same(first: Any, *_: Any) -> Any:
+def same(first: Any, *_: Any) -> Any:
+    """A result of the type of the first argument."""
     return first
 
 
@@ -77,7 +78,8 @@ def _element(vector: Lanes) -> Any:
     return vector.element
 
 
-def _nothing(*_: Any) -> Any:
+def nothing(*_: Any) -> Any:
+    """No result."""
     return types.void
 
 
@@ -101,11 +103,11 @@ def _store(builder: Any, _: Any, numbers: Any, row: Any, vector: Any) -> Any:
     return ir.Constant(ir.IntType(8).as_pointer(), None)
 
 
-load4 = _operation(_lanes_of(4), _load)
+load4 = operation(_lanes_of(4), _load)
 """Row of a packed array by its address."""
-load8 = _operation(_lanes_of(8), _load)
+load8 = operation(_lanes_of(8), _load)
 """The same and the row after it."""
-store4 = _operation(_nothing, _store)
+store4 = operation(nothing, _store)
 """Write a row."""
 
 
@@ -130,31 +132,31 @@ def _number(builder: Any, _: Any, numbers: Any, index: Any) -> Any:
     return builder.load(builder.gep(numbers, [index]))
 
 
-number = _operation(lambda numbers, _: numbers.dtype, _number)
+number = operation(lambda numbers, _: numbers.dtype, _number)
 """One number by its address and index."""
 
 
 def _four(builder: Any, out: Any, i: Any, j: Any, k: Any) -> Any:
     vector = ir.Constant(out, [0.0] * 4)
     for n, value in enumerate((i, j, k)):
-        vector = builder.insert_element(vector, value, _INDEX(n))
+        vector = builder.insert_element(vector, value, INDEX(n))
     return vector
 
 
-four = _operation(lambda number, *_: Lanes(number, 4), _four)
+four = operation(lambda number, *_: Lanes(number, 4), _four)
 """The vector ``(i, j, k, 0)``."""
 
 
 def _lane(n: int) -> Any:
-    return _operation(_element, lambda builder, _, vector: builder.extract_element(vector, _INDEX(n)))
+    return operation(_element, lambda builder, _, vector: builder.extract_element(vector, INDEX(n)))
 
 
 lane0, lane1, lane2 = _lane(0), _lane(1), _lane(2)
 
 
 def _half(first: int) -> Any:
-    order = ir.Constant(ir.VectorType(_INDEX, 4), list(range(first, first + 4)))
-    return _operation(
+    order = ir.Constant(ir.VectorType(INDEX, 4), list(range(first, first + 4)))
+    return operation(
         lambda vector: Lanes(vector.element, 4),
         lambda builder, _, vector: builder.shuffle_vector(vector, vector, order),
     )
@@ -170,7 +172,7 @@ def _floor(builder: Any, out: Any, vector: Any) -> Any:
     return builder.call(function, [vector])
 
 
-floor = _operation(_same, _floor)
+floor = operation(same, _floor)
 """The next whole number below."""
 
 
@@ -178,17 +180,17 @@ def _smaller(builder: Any, _: Any, vector: Any, other: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", vector, other), vector, other)
 
 
-smaller = _operation(_same, _smaller)
+smaller = operation(same, _smaller)
 """The smaller one of two numbers; of one that is none, the other."""
 
 
 def _clamp(builder: Any, out: Any, vector: Any, least: Any, most: Any) -> Any:
-    vector = _smaller(builder, out, vector, most)
-    return builder.select(builder.fcmp_ordered(">", vector, least), vector, least)
+    vector = builder.select(builder.fcmp_ordered(">", vector, least), vector, least)
+    return _smaller(builder, out, vector, most)
 
 
-clamp = _operation(_same, _clamp)
-"""Within two bounds; what is no number becomes the upper one."""
+clamp = operation(same, _clamp)
+"""Within two bounds, which are numbers; what is none becomes the lower one. The result is always a number."""
 
 
 def _between(builder: Any, out: Any, vector: Any, least: Any, most: Any) -> Any:
@@ -196,7 +198,7 @@ def _between(builder: Any, out: Any, vector: Any, least: Any, most: Any) -> Any:
     return builder.uitofp(builder.and_(above, builder.fcmp_ordered("<", vector, most)), out)
 
 
-between = _operation(_same, _between)
+between = operation(same, _between)
 """1 between two bounds, 0 on them and beyond."""
 
 
@@ -204,43 +206,43 @@ def _is_zero(builder: Any, _: Any, vector: Any) -> Any:
     lanes = builder.fcmp_ordered("==", vector, ir.Constant(vector.type, [0.0] * vector.type.count))
     every = ir.Constant(ir.IntType(1), 1)
     for n in range(vector.type.count):
-        every = builder.and_(every, builder.extract_element(lanes, _INDEX(n)))
+        every = builder.and_(every, builder.extract_element(lanes, INDEX(n)))
     return every
 
 
-is_zero = _operation(lambda _: types.boolean, _is_zero)
+is_zero = operation(lambda _: types.boolean, _is_zero)
 """Whether every lane is 0; one that is no number is not."""
 
 
 def _row_of(builder: Any, out: Any, place: Any, plane: Any, line: Any) -> Any:
-    whole = builder.fptosi(place, ir.VectorType(_INDEX, 4))
-    i, j, k = (builder.sext(builder.extract_element(whole, _INDEX(n)), out) for n in range(3))
+    whole = builder.fptosi(place, ir.VectorType(INDEX, 4))
+    i, j, k = (builder.sext(builder.extract_element(whole, INDEX(n)), out) for n in range(3))
     return builder.add(builder.add(builder.mul(i, plane), builder.mul(j, line)), k)
 
 
-row_of = _operation(lambda *_: types.intp, _row_of)
+row_of = operation(lambda *_: types.intp, _row_of)
 """``i * plane + j * line + k`` for whole numbers ``(i, j, k, 0)``."""
 
 
-def _spread(builder: Any, vector_type: Any, value: Any) -> Any:
+def spread(builder: Any, vector_type: Any, value: Any) -> Any:
     """The same number in every lane; a vector as it is."""
     if isinstance(value.type, ir.VectorType):
         return value
     if isinstance(value.type, ir.IntType):
         value = builder.sitofp(value, vector_type.element)
-    nothing = ir.Constant(vector_type, ir.Undefined)
-    first = builder.insert_element(nothing, value, _INDEX(0))
-    order = ir.Constant(ir.VectorType(_INDEX, vector_type.count), [0] * vector_type.count)
-    return builder.shuffle_vector(first, nothing, order)
+    undefined = ir.Constant(vector_type, ir.Undefined)
+    first = builder.insert_element(undefined, value, INDEX(0))
+    order = ir.Constant(ir.VectorType(INDEX, vector_type.count), [0] * vector_type.count)
+    return builder.shuffle_vector(first, undefined, order)
 
 
 def _arithmetic(instruction: str) -> Callable[..., Any]:
     """Overload of an operator for a vector and a vector or number."""
 
     def build(builder: Any, out: Any, a: Any, b: Any) -> Any:
-        return getattr(builder, instruction)(_spread(builder, out, a), _spread(builder, out, b))
+        return getattr(builder, instruction)(spread(builder, out, a), spread(builder, out, b))
 
-    combined = _operation(_same, build)
+    combined = operation(same, build)
 
     def overloaded(a: Any, b: Any) -> Any:
         fits = isinstance(a, Lanes) and (b in {a, a.element} or isinstance(b, types.Integer))
@@ -249,5 +251,10 @@ def _arithmetic(instruction: str) -> Callable[..., Any]:
     return overloaded
 
 
-for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+for _symbol, _instruction in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
     overload(_symbol, strict=False)(_arithmetic(_instruction))

@@ -11,6 +11,7 @@ from bids_nodereg.registration.kernels.cuda.flows import carry, carry_lattice
 from bids_nodereg.registration.kernels.cuda.folding import folded_cells, folding_barrier
 from bids_nodereg.registration.kernels.cuda.histograms import warped_histograms
 from bids_nodereg.registration.kernels.cuda.interpolation import compose, fixed_point_inverse, sample
+from bids_nodereg.registration.kernels.cuda.perceptron import perceptron
 from bids_nodereg.registration.kernels.cuda.roughness import squared_gradient
 from bids_nodereg.registration.kernels.cuda.self_similarity import mind, mind_ssc
 from bids_nodereg.registration.kernels.cuda.warped import warp
@@ -26,6 +27,7 @@ __all__ = [
     "folding_barrier",
     "mind",
     "mind_ssc",
+    "perceptron",
     "resize",
     "sample",
     "separable",

@@ -22,11 +22,12 @@ COARSE = tl.constexpr(2)
 def cell(position, size):
     """Lower voxel and fraction of a position clamped to the lattice, and whether it was inside.
 
+    On the edge itself it was not: there is no slope, as in torch's ``grid_sample``.
     Every comparison is false for a NaN: it keeps a valid voxel and goes on in the fraction.
     """
     clamped = tl.where(position < 0.0, 0.0, tl.where(position > size - 1, size - 1, position))
     low = tl.maximum(tl.minimum(clamped.to(tl.int32), size - 2), 0)
-    return low, clamped - low, (position >= 0.0) & (position <= size - 1)
+    return low, clamped - low, (position > 0.0) & (position < size - 1)
 
 
 @triton.jit

@@ -59,13 +59,14 @@ def carry_lattice(
 ) -> Tensor:
     """As :func:`reference.carry_lattice`."""
     ratios = _ratios(shape_of(velocity), shape)
-    position = torch.empty((1, 3, *shape), dtype=velocity.dtype, device=velocity.device)
+    # Not in float16, whatever the velocity is in: from 128 voxels on its steps are an eighth of a voxel.
+    position = torch.empty((1, 3, *shape), dtype=torch.float32, device=velocity.device)
     points = math.prod(shape)
     launch(_start, blocks(points, BLOCK), position, points, shape[1], shape[2], *ratios, BLOCK=BLOCK)
     for leg in legs:
         position = carry(velocity[leg.part : leg.part + 1], position, leg.h, leg.steps, tableau)
     result: Tensor = _Displacement.apply(position, ratios)
-    return result
+    return result.to(velocity.dtype)
 
 
 def _ratios(lattice: Shape, shape: Shape) -> tuple[float, float, float]:

@@ -117,8 +117,11 @@ def _described(image: Tensor, mask: Tensor | None, pairs: Pairs) -> Tensor:
 
 @cache
 def _table(rows: tuple[tuple[int, ...], ...], device: torch.device) -> Tensor:
-    """``7 pairs`` on the device; made once, as a copy from the host may not stand in a CUDA graph."""
-    return torch.tensor(rows, dtype=torch.int32, device=device).T.contiguous()
+    """``7 pairs`` on the device; made once, as a copy from the host may not stand in a CUDA graph.
+
+    Turned on the host: on the device that would be a kernel of one stream, and others read the table too.
+    """
+    return torch.tensor(rows, dtype=torch.int32).T.contiguous().to(device)
 
 
 def _limits(sums: Tensor, pairs: Pairs) -> Tensor:

@@ -6,6 +6,7 @@ from bids_nodereg.registration.kernels.reference.flows import carry, carry_latti
 from bids_nodereg.registration.kernels.reference.folding import folded_cells, folding_barrier
 from bids_nodereg.registration.kernels.reference.histograms import warped_histograms
 from bids_nodereg.registration.kernels.reference.interpolation import compose, fixed_point_inverse, sample
+from bids_nodereg.registration.kernels.reference.perceptron import perceptron
 from bids_nodereg.registration.kernels.reference.roughness import squared_gradient
 from bids_nodereg.registration.kernels.reference.self_similarity import mind, mind_ssc
 from bids_nodereg.registration.kernels.reference.warped import warp
@@ -21,6 +22,7 @@ __all__ = [
     "folding_barrier",
     "mind",
     "mind_ssc",
+    "perceptron",
     "resize",
     "sample",
     "separable",
