@@ -9,7 +9,7 @@ from benchmarks.long_run import Sight, growth, watch_run
 
 def test_nothing_grows_over_many_pairs(tmp_path, outcome):
     found = growth(watch_run(30, tmp_path / "data"))
-    # The allocator settles over the first forty pairs or so; what a long run gains is for benchmarks/long_run.py.
+    # The allocator settles over the first forty pairs or so; long runs are for benchmarks/long_run.py.
     assert found.rss_mib_per_pair < 2.5
     assert found.files_gained == 0
     assert found.threads_gained == 0
