@@ -127,7 +127,8 @@ def _failed(job: Job, error: Exception, config: RunConfig) -> Status:
     trouble = trouble_of(error)
     words, code = _in_words(error, trouble)
     LOG.error("    %s failed: %s", job.outputs.name, words)
-    LOG.debug("".join(traceback.format_exception(error)))
+    if not isinstance(error, NodeRegError):  # those tell the user all there is to know
+        LOG.debug("".join(traceback.format_exception(error)))
     told = without_places(words, config)
     return _status(job, "failed", error=told, exit_code=code, trouble=trouble)
 
