@@ -73,6 +73,7 @@ OPTIONS = [
     ("--omp-nthreads", ["3"], "resources.omp_nthreads", 3),
     ("--nthreads", ["3"], "resources.omp_nthreads", 3),
     ("--n-procs", ["3"], "resources.n_procs", 3),
+    ("--mem-mb", ["3000"], "resources.mem_mb", 3000),
     ("--nprocs", ["3"], "resources.n_procs", 3),
     ("--isolate", [], "resources.isolate", True),
     ("--n-cpus", ["3"], "resources.omp_nthreads", 3),

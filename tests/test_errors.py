@@ -17,6 +17,7 @@ CODES = {
     "MissingInputError": 66,
     "OutputError": 73,
     "TemporaryError": 75,
+    "ShortOfMemoryError": 1,
 }
 
 

@@ -259,7 +259,7 @@ def test_the_grid_of_the_registration_has_no_resolution_in_its_name(rigid_out, h
     assert validator_errors(rigid_out.out) == []
 
 
-def test_again_does_nothing_until_a_part_has_changed(rigid_out, use_home, tmp_path):
+def test_again_does_nothing_until_a_part_is_not_as_it_was_written(rigid_out, use_home, tmp_path):
     out = rigid_out.out.with_name("rigid-again")
     shutil.copytree(rigid_out.out, out)
     run = replace(rigid_out, out=out)
@@ -272,26 +272,26 @@ def test_again_does_nothing_until_a_part_has_changed(rigid_out, use_home, tmp_pa
     sitk.WriteTransform(changed, str(link))
     assert run.again(*more) == 0
     assert {name: row["status"] for name, row in run.statuses().items()} == {
-        LINK: "already done",
+        LINK: "done",
         DIRECT: "already done",
-        COMPOSED: "done",
+        COMPOSED: "already done",  # what was made again is what the composition was made of
     }
 
 
-def test_a_damaged_part_leaves_the_finished_composition(rigid_out, use_home):
-    """The part counts as done, so the message has to say how to get a new one."""
+def test_a_damaged_part_is_made_again_and_leaves_the_finished_composition(rigid_out, use_home):
     out = rigid_out.out.with_name("rigid-damaged")
     shutil.copytree(rigid_out.out, out)
     run = replace(rigid_out, out=out)
     assert json.loads(xfm(run, COMPOSED, "json").read_text())["Type"] == "composition of 2 affines"
+    whole = xfm(run, LINK).read_bytes()
     xfm(run, LINK).write_bytes(b"no transform")
-    assert run.again("--pairs", "to-template", "--output-spaces", SPACE, *RIGID) == 1
-    status = run.statuses()[COMPOSED]
-    assert status["status"] == "failed"
-    assert f"{LINK}_mode-image_xfm.h5" in status["error"]
-    assert "--force" in status["error"]
-    assert xfm(run, COMPOSED, "json").is_file()
-    assert (run.anat / f"{COMPOSED}_mode-image_qc.json").is_file()
+    assert run.again("--pairs", "to-template", "--output-spaces", SPACE, *RIGID) == 0
+    assert {name: row["status"] for name, row in run.statuses().items()} == {
+        LINK: "done",
+        DIRECT: "already done",
+        COMPOSED: "already done",
+    }
+    assert xfm(run, LINK).read_bytes() == whole
 
 
 def test_another_resolution_later_searches_nothing(rigid_out, use_home):
