@@ -1,9 +1,6 @@
 """MIND and MIND-SSC in torch.
 
-M. P. Heinrich et al., "MIND: Modality independent neighbourhood descriptor for multi-modal
-deformable registration", Medical Image Analysis 16(7), 2012 (equations 2 to 4), and M. P. Heinrich
-et al., "Towards realtime multimodal fusion for image-guided interventions using self-similarities",
-MICCAI 2013 (self-similarity context).
+Sources and formulas stand in :mod:`bids_nodereg.registration.descriptors.mind`.
 """
 
 from __future__ import annotations
@@ -37,27 +34,7 @@ SSC_VARIANCE_BOUNDS = (1e-3, 1e3)
 
 
 def mind(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Tensor:
-    """MIND (2012): ``exp(-D(x, x + r) / V(x))``, scaled so that the largest channel is 1.
-
-    ``D`` is the Gaussian-weighted squared difference of the patches at ``x`` and ``x + r``, ``V``
-    its mean over the six face neighbours, held between the square root and the square of its mean
-    over the mask.
-
-    Parameters
-    ----------
-    image
-        ``1 1 i j k``.
-    mask
-        Where the mean of ``V`` is taken, or None for everywhere.
-    settings
-        ``search_radius`` 0 gives 6 channels, 1 gives 26; ``offset`` is their distance in voxels and
-        ``patch_sigma`` the width of the patch.
-
-    Returns
-    -------
-    Tensor
-        ``1 c i j k`` in (0, 1].
-    """
+    """MIND (2012); arguments, formula and result as told at :func:`.descriptors.mind.mind`."""
     sigma = settings.patch_sigma
 
     def distance(offset: Offset) -> Tensor:
@@ -76,18 +53,7 @@ def mind(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Te
 
 
 def mind_ssc(image: Tensor, mask: Tensor | None, settings: DescriptorSettings) -> Tensor:
-    """MIND with self-similarity context (2013): pairs of neighbours, never the centre voxel.
-
-    For each of the 12 pairs of face neighbours at distance ``offset``, ``D`` is the mean squared
-    difference over a box of ``2 patch_radius + 1`` voxels; the descriptor is ``exp(-(D - min D)/V)``
-    with ``V`` the mean over the pairs of ``D - min D``, held within :data:`SSC_VARIANCE_BOUNDS` times its
-    mean over the mask.
-
-    Returns
-    -------
-    Tensor
-        ``1 12 i j k`` in (0, 1].
-    """
+    """MIND-SSC (2013); arguments, formula and result as told at :func:`.descriptors.mind.mind_ssc`."""
     neighbours = {offset: shifted(image, offset, settings.offset) for offset in FACE_NEIGHBOURS}
     differences = torch.cat([neighbours[a] - neighbours[b] for a, b in SSC_PAIRS], 1)
     distances = box(differences.square(), settings.patch_radius)
