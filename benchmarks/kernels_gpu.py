@@ -13,12 +13,12 @@ import argparse
 import math
 import statistics
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from common import ROOT, write_results
+from kernels import Operation
 
 from bids_nodereg.registration.kernels import cuda, reference
 from bids_nodereg.registration.kernels.reference.filters import gaussian_kernel
@@ -34,29 +34,6 @@ if TYPE_CHECKING:
 
 CHANNELS = 12
 COPY_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One kernel and what it must move.
-
-    Attributes
-    ----------
-    name
-        As in the interface.
-    run
-        From an implementation and the argument that gets a gradient to the result.
-    argument
-        That argument.
-    forward, backward
-        Bytes that must move without a gradient, and the further ones with it.
-    """
-
-    name: str
-    run: Callable[[Any, Tensor], Tensor]
-    argument: Tensor
-    forward: int
-    backward: int = 0
 
 
 def operations(shape: tuple[int, int, int], device: torch.device) -> list[Operation]:
