@@ -25,7 +25,8 @@ def _take_all(solve_pair):
     return solve
 
 
-make_pictures_small()  # in workers too
+if __name__ in ("__main__", "__mp_main__"):  # not where the tests are collected
+    make_pictures_small()
 
 if __name__ == "__mp_main__":
     attempt.solve_pair = _take_all(attempt.solve_pair)

@@ -48,16 +48,21 @@ class Place:
         return max(folders, key=lambda path: (path / "run.log").stat().st_mtime_ns)
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Small pictures in the report, and no pause before what is tried again."""
+@pytest.fixture(autouse=True, scope="package")
+def small_pictures():
+    """Small pictures in the report, from the first test of this folder to the last and no further."""
     from bids_nodereg.quality.figures import grid, mosaic
 
     before = mosaic.WIDTH
     make_pictures_small()
-    monkeypatch.setattr(rounds, "PAUSE_S", 0.0)
     yield
     mosaic.WIDTH = grid.WIDTH = before
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No pause before what is tried again."""
+    monkeypatch.setattr(rounds, "PAUSE_S", 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -70,11 +75,9 @@ def place(raw, tmp_path) -> Place:
     return Place(raw, tmp_path / "out")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def usual(raw) -> dict[str, Any]:
     """What an undisturbed run writes."""
     place = Place(raw, raw.parent / "usual")
-    with pytest.MonkeyPatch.context():
-        make_pictures_small()
-        assert place.run() == 0
+    assert place.run() == 0
     return contents(place.out)

@@ -14,7 +14,6 @@ import pytest
 
 from tests.reliability import tiny
 from tests.reliability.conftest import Place
-from tests.reliability.forker import make_pictures_small
 from tests.reliability.whole import check_whole, contents, leftovers
 
 if TYPE_CHECKING:
@@ -55,7 +54,6 @@ def one(tmp_path_factory) -> Path:
 def usual_calls(one) -> tuple[dict[str, object], dict[str, int]]:
     """What an undisturbed run writes, and how often it calls what."""
     place = Place(one, one.parent / "usual")
-    make_pictures_small()
     with pytest.MonkeyPatch.context() as patch:
         counted = {name: Counted(name) for name in CALLS}
         for name, counter in counted.items():
