@@ -3,7 +3,8 @@
 Arguments: a folder that goes when the end comes early (empty for none), and the words of the other program.
 The standard input is the lifeline: a pipe whose other end only the parent holds, so that it ends with the
 parent however that dies. Then the other program and all that it has started are killed, and the folder
-is removed. Otherwise this program ends as the other one does, by the same exit code or signal.
+is removed. Otherwise this program ends as the other one does, by the same exit code or signal. Where this
+program itself is killed, which leaves it no time for anything, Linux ends the other one.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 
 NOT_STARTED = 126
 """Exit code where the other program cannot be started, as shells have it."""
+
+PR_SET_PDEATHSIG = 1
+"""Number of the request of ``prctl(2)`` for a signal at the parent's death."""
 
 SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, n))
 """What a scheduler sends to all processes of a job: it is for the parent to end."""
@@ -28,19 +33,41 @@ def main(arguments: list[str]) -> int:
     for number in SIGNALS:
         signal.signal(number, _let_the_parent_decide)
     try:
-        other = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603
+        other = subprocess.Popen(  # noqa: S603
+            words,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=partial(_end_with, os.getpid()) if sys.platform == "linux" else None,  # noqa: PLW1509
+        )
     except OSError as error:
         sys.stderr.write(f"{words[0]}: {error.strerror or error}")
         return NOT_STARTED
     ending = threading.Lock()
     watch = threading.Thread(target=_end_with_parent, args=(other, folder, ending), daemon=True)
-    watch.start()
+    try:
+        watch.start()
+    except RuntimeError as error:  # the system gives no more threads: nobody would end the other program
+        _kill(other)
+        sys.stderr.write(f"{words[0]}: {error}")
+        return NOT_STARTED
     code = other.wait()
     with ending:  # while the watch clears away, this process must stay
         _kill(other)  # what it has left running
         if code < 0:
             _die_of(-code)
         os._exit(code)
+
+
+def _end_with(guard: int) -> None:
+    """Let Linux end the process that calls this when the guard, its parent, dies. There is one thread yet."""
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (ImportError, OSError, AttributeError):  # no such call here: its own limits have to do
+        return
+    if os.getppid() != guard:  # it has died before
+        os._exit(1)
 
 
 def _let_the_parent_decide(_number: int, _frame: object) -> None:

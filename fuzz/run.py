@@ -7,6 +7,7 @@ error at the first finding, which is kept beside as ``crash-*``, ``timeout-*`` o
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import random
 import resource
@@ -18,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import atheris
-
-from fuzz.mutate import mutated
 
 if TYPE_CHECKING:
     from fuzz.targets import Target
@@ -49,7 +48,7 @@ def main() -> None:
         (corpus / f"seed-{checksum(content)}").write_bytes(content)
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder:
+    with tempfile.TemporaryDirectory(dir=_fast_folder()) as folder, target.around() as endings:
         place = Path(folder)
         for content in target.seeds():  # what is imported late is there before the limit
             target.run(content, place)
@@ -68,6 +67,7 @@ def main() -> None:
             atheris.Fuzz()
         else:
             _blindly(target, options.runs, random.Random(options.seed), place, options.corpus)  # noqa: S311
+            sys.stderr.write(f"stat::endings: {json.dumps(endings)}\n")
 
 
 def _blindly(target: Target, runs: int, rng: random.Random, place: Path, kept: Path) -> None:
@@ -76,7 +76,7 @@ def _blindly(target: Target, runs: int, rng: random.Random, place: Path, kept: P
     longest = 0.0
     began = time.monotonic()
     for _ in range(runs):
-        content = mutated(rng.choice(seeds), rng)
+        content = target.mutate(rng.choice(seeds), rng)
         (kept / "composite-last").write_bytes(content)  # what is left when this process dies
         start = time.monotonic()
         target.run(content, place)

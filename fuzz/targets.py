@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,9 +30,14 @@ from bids_nodereg.imaging.series import open_series
 from bids_nodereg.imaging.volume import read_image, read_labels, read_mask
 from bids_nodereg.tables import read_tasks
 from fuzz import seeds
+from fuzz.h5_files import odd, sound
+from fuzz.h5_server import forked_reader
+from fuzz.mutate import mutated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import random
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -50,12 +55,19 @@ class Target:
         What is instrumented besides the package.
     guided
         Whether coverage can be seen; where another process reads the file it cannot.
+    mutate
+        Changes a file at random where coverage does not guide.
+    around
+        Entered before the first case and left after the last; gives how often cases ended in which way, as
+        far as that is known.
     """
 
     run: Callable[[bytes, Path], None]
     seeds: Callable[[], list[bytes]]
     modules: tuple[str, ...] = ()
     guided: bool = True
+    mutate: Callable[[bytes, random.Random], bytes] = mutated
+    around: Callable[[], AbstractContextManager[Mapping[str, int]]] = lambda: nullcontext({})
 
 
 def image(content: bytes, folder: Path) -> None:
@@ -177,7 +189,7 @@ TARGETS: dict[str, Target] = {
         lambda: [first + each for first in (b"\x00", b"\xff") for each in seeds.fields()],
         (*_NIBABEL, "gzip", "_compression"),
     ),
-    "composite": Target(composite, seeds.composites, guided=False),
+    "composite": Target(composite, sound, guided=False, mutate=odd, around=forked_reader),
     "affine-text": Target(affine_text, seeds.affine_texts),
     "matlab": Target(matlab, seeds.matlab),
     "json": Target(json_text, seeds.json_texts, ("json",)),

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from bids_nodereg.children import child
-from bids_nodereg.errors import DataError
+from bids_nodereg.errors import DataError, ShortOfMemoryError
 from bids_nodereg.imaging import h5_program
 from bids_nodereg.imaging.nifti_file import MAX_VOXELS, fill
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LONGEST_LINE = 2**22
+KILLED = -9
+"""What :mod:`subprocess` gives for a process that was killed; limits of its own end it otherwise."""
 SECONDS, BYTES_PER_SECOND = 10, 2_000_000
 """Processor time that reading may take: so much, and for each so many bytes one more. It takes a tenth."""
 
@@ -53,6 +55,8 @@ def read_h5(path: Path) -> list[H5Part]:
     ------
     DataError
         If the file is damaged, or is none.
+    ShortOfMemoryError
+        If the other process was killed from outside.
     """
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     seconds = SECONDS + path.stat().st_size // BYTES_PER_SECOND
@@ -73,7 +77,7 @@ def read_h5(path: Path) -> list[H5Part]:
         told.seek(0)
         reason = told.read(2000).decode("utf-8", "replace")
     if code or problem:
-        raise _refused(path, code, reason)
+        raise _killed(path) if code == KILLED else _refused(path, code, reason)
     return parts
 
 
@@ -90,6 +94,14 @@ def _part(told: dict[str, Any], stream: IO[bytes], path: Path) -> H5Part:
     values = np.empty(told["count"], "<f4")
     fill(stream, values, path)
     return H5Part(told["kind"], fixed, values.astype(np.float32, copy=False))
+
+
+def _killed(path: Path) -> ShortOfMemoryError:
+    """Say that the other process was killed from outside, as by the kernel when memory is short."""
+    return ShortOfMemoryError(
+        f"{path}: the process that reads it was killed (SIGKILL). Look for the kernel's out-of-memory "
+        "messages (dmesg), and give the run more memory."
+    )
 
 
 def _refused(path: Path, code: int, reason: str) -> DataError:

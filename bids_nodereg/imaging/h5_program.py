@@ -50,7 +50,8 @@ def _limit(seconds: int) -> None:
         import resource
     except ImportError:  # not a Unix
         return
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+    # at the soft limit it ends by SIGXCPU: SIGKILL, which ends it at the hard one, is somebody else's
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
@@ -87,10 +88,11 @@ def _part(group: Any, most_voxels: int) -> dict[str, Any]:
     if len(fixed) != FIELD_GRID_NUMBERS:
         parameters = _row(group, prefix + "Parameters", FIELD_GRID_NUMBERS)[:].tolist()
         return {"kind": kind, "fixed": fixed, "parameters": parameters, "count": 0}
-    i, j, k = (int(size) for size in fixed[:3])
-    if min(i, j, k) < 1 or i * j * k > most_voxels:
-        msg = f"a field of {i} x {j} x {k}, expected positive sizes and {most_voxels} in all at most"
+    i, j, k = sizes = fixed[:3]
+    if not all(1 <= size <= most_voxels for size in sizes) or i * j * k > most_voxels:
+        msg = f"a field of {i:g} x {j:g} x {k:g}, expected positive sizes and {most_voxels} in all at most"
         raise ValueError(msg)
+    i, j, k = (int(size) for size in sizes)
     numbers = _row(group, prefix + "Parameters", 3 * i * j * k)
     if len(numbers) != 3 * i * j * k:
         msg = f"a field of {i} x {j} x {k} with {len(numbers)} numbers"

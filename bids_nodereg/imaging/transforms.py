@@ -30,11 +30,12 @@ from bids_nodereg.imaging.nifti_file import check_real, check_size, open_nifti
 from bids_nodereg.imaging.volume import save_nifti
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from bids_nodereg.imaging.chain import Part
     from bids_nodereg.imaging.h5_parts import H5Part
 
 FLIP = np.diag([-1.0, -1.0, 1.0])  # RAS <-> LPS, its own inverse
@@ -75,7 +76,14 @@ def write_composite_h5(final: Path, mapping: SpatialMap | Chain) -> None:
     for part in parts:
         if isinstance(part, DisplacementField):
             _check_orthogonal(part.grid)
-    with atomic_path(final) as temporary, h5py.File(temporary, "w") as file:
+    content = _composite(parts)
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(content)
+
+
+def _composite(parts: Sequence[Part]) -> bytes:
+    """Content of an ITK file, made in memory: the HDF5 library can crash where a disk is full."""
+    with h5py.File("composite", "w", driver="core", backing_store=False) as file:
         for name, value in _ORIGIN_OF_FILE.items():
             _write_strings(file, name, value)
         _write_strings(file, "TransformGroup/0/TransformType", "CompositeTransform" + PRECISION)
@@ -85,6 +93,8 @@ def write_composite_h5(final: Path, mapping: SpatialMap | Chain) -> None:
                 _write_field_group(group, part)
             else:
                 _write_affine_group(group, np.asarray(part, np.float64))
+        file.flush()
+        return bytes(file.id.get_file_image())
 
 
 def read_composite_h5(path: Path) -> SpatialMap:
@@ -262,9 +272,10 @@ def _from_part(part: H5Part, path: Path) -> NDArray[np.float64] | DisplacementFi
         raise DataError(msg)
     i, j, k = (int(size) for size in fixed[:3])
     affine = np.eye(4)
-    affine[:3, :3] = FLIP @ fixed[9:].reshape(3, 3) * fixed[6:9]
-    affine[:3, 3] = FLIP @ fixed[3:6]
-    vectors = part.parameters.reshape(k, j, i, 3).transpose(2, 1, 0, 3) * FLIP_VECTOR
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused below
+        affine[:3, :3] = FLIP @ fixed[9:].reshape(3, 3) * fixed[6:9]
+        affine[:3, 3] = FLIP @ fixed[3:6]
+        vectors = part.parameters.reshape(k, j, i, 3).transpose(2, 1, 0, 3) * FLIP_VECTOR
     return DisplacementField(Grid((i, j, k), affine), _finite(vectors, path))
 
 

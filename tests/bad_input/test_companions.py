@@ -81,6 +81,7 @@ CASES: dict[str, Case] = {
         "labels that are not whole", "moving_dseg", of(LABELS + np.float32(0.5)), 65, ("whole numbers",)
     ),
     "dsegcut": Case("labels cut in half", "moving_dseg", spoiled("cut"), 65, ("damaged or cut short",)),
+    "dsegpointer": Case("labels not fetched", "moving_dseg", spoiled("annexpointer"), 66, ("git annex get",)),
     "lesionfar": Case(
         "a lesion mask five metres away",
         "moving_lesion",

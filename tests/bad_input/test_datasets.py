@@ -92,6 +92,10 @@ def without_participants(study: Study) -> None:
     (study.raw / "sub-01").rename(study.root / "away")
 
 
+def with_a_capital(study: Study) -> None:
+    (study.raw / "sub-01").rename(study.raw / "Sub-01")
+
+
 def without_images(study: Study) -> None:
     (study.raw / "sub-01" / "anat").rename(study.raw / "sub-01" / "func")
 
@@ -140,6 +144,7 @@ STOPS: dict[str, Case] = {
         ("is not there",),
     ),
     "noparticipants": Case("a data set without participants", without_participants, 66, ("no sub-* folder",)),
+    "capital": Case("a folder Sub-01 alone", with_a_capital, 66, ("Sub-01 is not read: rename it",)),
     "noimages": Case("a participant without anat", without_images, 66, ("no pair", "Contrasts found: none")),
     "lowercase": Case(
         "a suffix in lower case (t2w)",
@@ -234,7 +239,12 @@ GOES_ON: dict[str, Case] = {
         (),
     ),
     "pairstwice": Case("the same row twice in a pairs file", pairs(f"{HEADING}{PAIR}\n{PAIR}\n"), 0, ()),
-    "capital": Case("a folder Sub-01 beside sub-01", written("Sub-01/anat/Sub-01_T1w.nii.gz", "x"), 0, ()),
+    "capital": Case(
+        "a folder Sub-01 beside sub-01",
+        written("Sub-01/anat/Sub-01_T1w.nii.gz", "x"),
+        0,
+        ("not read: Sub-01", "in small letters"),
+    ),
     "both": Case(
         "one image as .nii and as .nii.gz",
         written("sub-01/anat/sub-01_T2w.nii", "x"),

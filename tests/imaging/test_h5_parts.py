@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
 import pytest
 
-from bids_nodereg.errors import DataError
+from bids_nodereg.children import child
+from bids_nodereg.errors import DataError, ShortOfMemoryError
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging import h5_parts, h5_program
 from bids_nodereg.imaging.h5_parts import read_h5
@@ -49,11 +51,27 @@ def test_modules_come_from_nowhere_but_where_they_are(path, monkeypatch):
 def test_a_process_that_does_not_end_is_given_up(path, tmp_path, monkeypatch):
     program = tmp_path / "endless.py"
     program.write_text(
-        "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True:\n    pass\n"
+        "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 2))\nwhile True:\n    pass\n"
     )
     monkeypatch.setattr(h5_parts.h5_program, "__file__", str(program))
     with pytest.raises(DataError, match=r"m\.h5: .* did not come to an end"):
         read_h5(path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix'")
+def test_a_process_that_is_killed_from_outside_is_told_apart(path, monkeypatch, outcome):
+    """As by the kernel when memory is short: the file is not to blame, and another try may do."""
+
+    @contextmanager
+    def killed(words, **streams):
+        with child(words, **streams) as process:
+            process.kill()
+            yield process
+
+    monkeypatch.setattr(h5_parts, "child", killed)
+    with pytest.raises(ShortOfMemoryError, match=r"m\.h5: the process that reads it was killed"):
+        read_h5(path)
+    outcome("fault", "process that reads HDF5 killed by SIGKILL", "told apart from a damaged file")
 
 
 @pytest.mark.parametrize(
