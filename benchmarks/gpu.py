@@ -11,7 +11,6 @@ The images come with the code: a demo brain, moved by a known map. ``--case DIR`
 from __future__ import annotations
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from clones import make_clones, seconds_a_pair
 from common import ROOT, write_results
-from painted_pair import DEMO, KnownPair, painted_pair, prepared_pair
+from painted_pair import KnownPair, painted_pair, prepared_pair
 
 from bids_nodereg.app.device import choose_hardware
 from bids_nodereg.config import PRESETS, Resources
-from bids_nodereg.files import write_json
 from bids_nodereg.registration.register import Registration, register, register_many
 from bids_nodereg.registration.settings import Execution
 
@@ -58,8 +57,8 @@ class Plan:
         Voxel size that replaces 1 mm; a preset that works twice as coarsely still does.
     case
         A prepared case in the place of the painted pair.
-    presets, together, pairs
-        Presets; numbers of pairs at a time; pairs in a batch, and participants end to end.
+    presets, together, pairs, n_procs
+        Presets; numbers of pairs at a time; pairs in a batch, and end to end; numbers of processes there.
     repeats
         Measured runs, of which the fastest counts; one more warms up.
     stem
@@ -72,6 +71,7 @@ class Plan:
     presets: tuple[str, ...]
     together: tuple[int, ...]
     pairs: int
+    n_procs: tuple[int, ...]
     repeats: int
     stem: Path
 
@@ -100,6 +100,7 @@ def main() -> int:
         presets=tuple(arguments.presets),
         together=tuple(arguments.together),
         pairs=arguments.pairs,
+        n_procs=tuple(arguments.n_procs),
         repeats=arguments.repeats,
         stem=arguments.out,
     )
@@ -118,7 +119,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--case", type=Path, help="a folder that accuracy.py has prepared")
     parser.add_argument("--presets", nargs="+", default=["default", "fast", SLOW_PRESET])
     parser.add_argument("--together", nargs="+", type=int, default=[1, 2, 4, 8], help="pairs at a time")
-    parser.add_argument("--pairs", type=int, default=16, help="pairs of a batch; participants end to end")
+    parser.add_argument("--pairs", type=int, default=16, help="pairs of a batch, and end to end")
+    parser.add_argument("--n-procs", nargs="+", type=int, default=[1, 8], help="processes, end to end")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "gpu")
     return parser.parse_args()
@@ -209,46 +211,40 @@ def batch(plan: Plan) -> bool:
 
 
 def end_to_end(plan: Plan) -> bool:
-    """The program on clones of a demo participant: reading to report."""
-    rows = []
+    """The program on clones of a demo participant: reading to report, with several processes on the GPU."""
+    presets = [preset for preset in plan.presets if preset != SLOW_PRESET]
     with tempfile.TemporaryDirectory() as scratch:
-        data = Path(scratch) / "bids"
-        clone_demo(data, plan.pairs)
-        for preset in plan.presets:
-            if preset == SLOW_PRESET:
-                continue
-            out = Path(scratch) / preset
-            spacing_mm = plan.spacing_mm * PRESETS[preset].working_resolution_mm
-            command = [
-                sys.executable, str(ROOT / "run.py"), str(data), str(out), "participant",
-                "--skip-bids-validation", "--preset", preset, "--device", str(plan.device),
-                "--working-resolution", str(spacing_mm),
-            ]  # fmt: skip
-            began = time.perf_counter()
-            code = subprocess.run(command, check=False).returncode
-            seconds = time.perf_counter() - began
-            done = len(list(out.glob("sub-*/**/*_qc.json")))
-            rows.append(
-                {
-                    "preset": preset,
-                    "pairs": done,
-                    "s": seconds,
-                    "pairs an hour": 3600 * done / seconds,
-                    "code": code,
-                }
-            )
+        make_clones(Path(scratch) / "bids", plan.pairs)
+        rows = [
+            program_row(plan, Path(scratch), preset, n_procs)
+            for preset in presets
+            for n_procs in plan.n_procs
+        ]
     write_results(plan.out("end-to-end"), "From BIDS to derivatives and report", rows, [about(plan)])
-    return all(row["code"] == 0 and row["pairs"] == 2 * plan.pairs for row in rows)
+    return all(row["code"] == 0 and row["pairs"] == plan.pairs for row in rows)
 
 
-def clone_demo(folder: Path, count: int) -> None:
-    """A data set of so many copies of demo participant 01, two pairs each."""
-    write_json(folder / "dataset_description.json", {"Name": "clones", "BIDSVersion": "1.10.0"})
-    for number in range(1, count + 1):
-        anat = folder / f"sub-{number:03d}" / "anat"
-        anat.mkdir(parents=True)
-        for path in sorted((DEMO / "sub-01" / "anat").iterdir()):
-            shutil.copyfile(path, anat / path.name.replace("sub-01", f"sub-{number:03d}"))
+def program_row(plan: Plan, scratch: Path, preset: str, n_procs: int) -> dict[str, Any]:
+    """One run of the program, from its start to its end."""
+    out = scratch / f"{preset}-{n_procs}"
+    spacing_mm = plan.spacing_mm * PRESETS[preset].working_resolution_mm
+    command = [
+        sys.executable, str(ROOT / "run.py"), str(scratch / "bids"), str(out), "participant",
+        "--skip-bids-validation", "--preset", preset, "--device", str(plan.device),
+        "--working-resolution", str(spacing_mm), "--n-procs", str(n_procs),
+    ]  # fmt: skip
+    began = time.perf_counter()
+    code = subprocess.run(command, check=False).returncode
+    seconds = time.perf_counter() - began
+    done = len(list(out.glob("sub-*/**/*_qc.json")))
+    return {
+        "preset": preset,
+        "processes": n_procs,
+        "pairs": done,
+        "s, with the start": seconds,
+        "pairs an hour": 3600 / seconds_a_pair(out, n_procs),
+        "code": code,
+    }
 
 
 PARTS: dict[str, Callable[[Plan], bool]] = {

@@ -8,7 +8,6 @@ The loops release the interpreter lock, so callers may run them in threads.
 
 from __future__ import annotations
 
-from math import floor
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -186,10 +185,14 @@ def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDAr
 
 @compiled()
 def _neighbours(position: float, size: int) -> tuple[int, int, float]:
-    """Find the two voxels around a position and the weight of the second; beyond the edge, the edge."""
-    whole = floor(position + 0.5)
-    if abs(position - whole) < SNAP:
-        position = whole
-    position = min(max(position, 0.0), size - 1.0)
-    below = floor(position)
-    return below, min(below + 1, size - 1), position - below
+    """Find the two voxels around a position and the weight of the second; beyond the edge, the edge.
+
+    They are unsigned: no place is negative, and the compiler need not ask at each of them. A position that is
+    no number is in the first voxel, as of two numbers that do not compare the first one remains.
+    """
+    whole = np.floor(position + 0.5)
+    position = whole if abs(position - whole) < SNAP else position
+    position = min(max(0.0, position), size - 1.0)
+    low = np.floor(position)
+    below = np.uint64(low)
+    return below, min(below + np.uint64(1), np.uint64(size - 1)), position - low  # type: ignore[return-value] # as numba has them

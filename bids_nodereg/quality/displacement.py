@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     Field = NDArray[np.floating]
     Mask = NDArray[np.bool_]
 
+_ENTRIES = ((0, 0), (1, 1), (2, 2), (1, 0), (2, 0), (2, 1))
+"""Those of a symmetric matrix, each once."""
+
+_BLOCK = 1 << 16
+"""Voxels whose products are summed at a time, in float64."""
+
 
 def magnitude_mm(displacement_mm: Field) -> NDArray[np.float32]:
     """Length in mm of each vector of a field ``(i, j, k, 3)``."""
@@ -94,17 +100,28 @@ def bending_energy(displacement_mm: Field, affine: NDArray[np.floating], mask: M
     to_index = np.linalg.inv(np.asarray(affine, float)[:3, :3])
     # H_world = P^T H_index P, so |H_world|^2 = trace(G H G H) with G = P P^T.
     metric = to_index @ to_index.T
-    total = 0.0
+    turned = [metric @ _unit(a, b) for a, b in _ENTRIES]
+    # A quadratic form of the six entries of H: its mean needs no more than the mean products of the entries.
+    form = np.array([[np.trace(one @ other) for other in turned] for one in turned])
+    products = np.zeros_like(form)
     for component in range(3):
-        hessian = _second_derivatives(np.asarray(displacement_mm[..., component][box], np.float32), centre)
-        mixed = np.einsum("ab,nbc->nac", metric, hessian)
-        total += float(np.einsum("nab,nba->", mixed, mixed, dtype=float))
-    return total / int(centre.sum())
+        values = np.asarray(displacement_mm[..., component][box], np.float32)
+        entries = _second_derivatives(values, centre)
+        for start in range(0, entries.shape[1], _BLOCK):
+            block = entries[:, start : start + _BLOCK].astype(float)
+            products += block @ block.T
+    return float((form * products).sum()) / int(centre.sum())
+
+
+def _unit(a: int, b: int) -> NDArray[np.float64]:
+    """The symmetric 3 x 3 matrix with ones at one place and its mirror place."""
+    unit = np.zeros((3, 3))
+    unit[a, b] = unit[b, a] = 1
+    return unit
 
 
 def _second_derivatives(values: NDArray[np.float32], centre: Mask) -> NDArray[np.float32]:
-    """Second differences per voxel of a mask on the inner voxels: ``(n, 3, 3)``, per index squared."""
-    hessian = np.empty((int(centre.sum()), 3, 3), np.float32)
+    """Second differences in voxels of a mask on the inner voxels, ``(6, n)`` as :data:`_ENTRIES`."""
 
     def shifted(*steps: tuple[int, int]) -> NDArray[np.float32]:
         offset = [0, 0, 0]
@@ -113,13 +130,15 @@ def _second_derivatives(values: NDArray[np.float32], centre: Mask) -> NDArray[np
         box = tuple(slice(1 + o, size - 1 + o) for o, size in zip(offset, values.shape, strict=True))
         return np.asarray(values[box][centre])
 
-    for a in range(3):
-        hessian[:, a, a] = shifted((a, 1)) - 2 * shifted() + shifted((a, -1))
-        for b in range(a):
+    twice = 2 * shifted()
+    entries = np.empty((len(_ENTRIES), twice.size), np.float32)
+    for entry, (a, b) in zip(entries, _ENTRIES, strict=True):
+        if a == b:
+            entry[:] = shifted((a, 1)) - twice + shifted((a, -1))
+        else:
             mixed = shifted((a, 1), (b, 1)) - shifted((a, 1), (b, -1))
-            mixed += shifted((a, -1), (b, -1)) - shifted((a, -1), (b, 1))
-            hessian[:, a, b] = hessian[:, b, a] = mixed / 4
-    return hessian
+            entry[:] = (mixed + shifted((a, -1), (b, -1)) - shifted((a, -1), (b, 1))) / 4
+    return entries
 
 
 def _bounding_box(mask: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

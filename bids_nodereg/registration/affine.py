@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from bids_nodereg.registration.adam import Adam, cosine
 from bids_nodereg.registration.descriptors import bounds, describe, masked_distance
 from bids_nodereg.registration.kernels import descriptor_distance, stored
 from bids_nodereg.registration.lattice import identity, lattice_ratio
@@ -184,7 +185,12 @@ def align(
 
     with torch.no_grad():
         ranked = sorted(starts, key=lambda p: float(levels[0].distance(frame.matrix(p))))
-    trials = [search(levels[0], p, six, START_TRIALS, _silent) for p in ranked[: settings.keep]]
+    kept = ranked[: settings.keep]
+    hear_trials = _reporter(on_step, "rigid start", 0, settings)
+    trials = [
+        search(levels[0], p, six, START_TRIALS, _of_trial(n, len(kept), hear_trials))
+        for n, p in enumerate(kept)
+    ]
     found = min(trials, key=lambda trial: trial.loss)
     for level, iterations in zip(levels, settings.iterations, strict=False):
         listener = _reporter(on_step, "rigid", level.number, settings)
@@ -289,8 +295,7 @@ def _adam(
 ) -> _Found:
     """Adam over the first ``free`` parameters, with a step that falls to a tenth along a cosine."""
     parameters = start.clone().requires_grad_()
-    optimiser = torch.optim.Adam([parameters], lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations, eta_min=0.1 * learning_rate)
+    optimiser = Adam([parameters])
     best = _Found(start, math.inf)
     began = time.perf_counter()
     for iteration in range(iterations):
@@ -301,20 +306,30 @@ def _adam(
         if not math.isfinite(value):
             break
         listener(iteration + 1, iterations, value, time.perf_counter() - began)
-        optimiser.zero_grad()
+        optimiser.forget_gradients()
         loss.backward()
         if parameters.grad is not None:
             parameters.grad[free:] = 0
-        optimiser.step()
-        schedule.step()
+        optimiser.step(cosine(learning_rate, 0.1 * learning_rate, iteration, iterations))
     if not math.isfinite(best.loss):
         msg = "the distance of the images was not finite at the start of the affine registration"
         raise FloatingPointError(msg)
     return best
 
 
-def _silent(_iteration: int, _iterations: int, _loss: float, _seconds: float) -> None:
-    """Listen to nothing: for the trials of the starts."""
+def _of_trial(
+    number: int, trials: int, listener: Callable[[int, int, float, float], None]
+) -> Callable[[int, int, float, float], None]:
+    """Tell the iterations of one of several trials, numbered from 0, as part of one count over all.
+
+    The seconds of a trial stand for those of the trials before it, which take as long.
+    """
+
+    def heard(iteration: int, iterations: int, loss: float, seconds: float) -> None:
+        so_far = number * iterations + iteration
+        listener(so_far, trials * iterations, loss, seconds / iteration * so_far)
+
+    return heard
 
 
 def _reporter(

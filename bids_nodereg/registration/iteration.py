@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bids_nodereg.registration.adam import Adam
 from bids_nodereg.registration.intensity import ORIGINS
 from bids_nodereg.registration.journal import Journal
 from bids_nodereg.registration.objective import Terms, mean, objective
@@ -104,7 +105,8 @@ class Iteration:
         self._best_loss = base.new_full((), math.inf)
         self._alive = torch.ones((), dtype=torch.bool, device=base.device)
         self._field, self._problem, self._settings = field, problem, settings
-        self._optimiser = adam(field, learning_rate)
+        self._optimiser = Adam(field.networks.parameters())
+        self._rate = learning_rate
         self._loss: Tensor | None = None
 
     def evaluate(self, number: int) -> None:
@@ -122,9 +124,9 @@ class Iteration:
             msg = "Iteration.update: nothing was evaluated since the last update"
             raise RuntimeError(msg)
         loss, self._loss = self._loss, None
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.forget_gradients()
         loss.backward()
-        self._optimiser.step()
+        self._optimiser.step(self._rate)
 
     @torch.no_grad()
     def _keep(self, terms: Terms, velocity: Tensor) -> None:
@@ -135,12 +137,6 @@ class Iteration:
             taken = taken & (terms.loss < self._best_loss)
         self._best_loss.copy_(torch.where(taken, terms.loss, self._best_loss))
         self.best.copy_(torch.where(taken, velocity, self.best))
-
-
-def adam(field: VelocityField, learning_rate: float) -> torch.optim.Adam:
-    """Adam in one pass over the weights; on a GPU it counts its steps there."""
-    on_gpu = field.base.device.type == "cuda"
-    return torch.optim.Adam(field.networks.parameters(), lr=learning_rate, fused=True, capturable=on_gpu)
 
 
 def _flows(velocity: Tensor, settings: RegistrationSettings) -> list[Tensor]:

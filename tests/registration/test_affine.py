@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from bids_nodereg.registration.affine import align, centre_of_mass, transform
+from bids_nodereg.registration.affine import START_TRIALS, align, centre_of_mass, transform
 from bids_nodereg.registration.image_pair import ImagePair
 from bids_nodereg.registration.lattice import identity
 from bids_nodereg.registration.settings import AffineSettings
@@ -117,7 +117,7 @@ def test_an_affine_move_needs_the_affine_freedom() -> None:
 
 def test_alignment_is_the_same_bit_for_bit_and_tells_of_every_step() -> None:
     pair = phantom_pair(index_matrix((10.0, 0.0, 5.0), (5.0, 0.0, 0.0)))
-    settings = AffineSettings((12.0, 8.0, 4.0), (8, 6, 4), (0.0,), 1)
+    settings = AffineSettings((12.0, 8.0, 4.0), (8, 6, 4), (0.0,), 2)
     steps: list[Step] = []
 
     first = align(pair, SPACING_MM, settings, "affine", steps.append)
@@ -127,11 +127,13 @@ def test_alignment_is_the_same_bit_for_bit_and_tells_of_every_step() -> None:
     assert first.loss == second.loss
     assert first.starts == 2
     assert [(s.stage, s.level, s.iteration) for s in steps] == [
+        *(("rigid start", 1, n) for n in range(1, 2 * START_TRIALS + 1)),
         *(("rigid", 1, n) for n in range(1, 9)),
         *(("rigid", 2, n) for n in range(1, 7)),
         *(("affine", 2, n) for n in range(1, 7)),
         *(("affine", 3, n) for n in range(1, 5)),
     ]
+    assert {s.iterations for s in steps if s.stage == "rigid start"} == {2 * START_TRIALS}
     assert steps[-1].loss < steps[-4].loss
     assert first.loss == min(step.loss for step in steps[-4:])
 

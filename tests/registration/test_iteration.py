@@ -272,7 +272,7 @@ def loss_and_gradient(dtype: torch.dtype) -> tuple[float, Tensor]:
     networks = iteration._field.networks
     iteration._field.networks = reduced(networks, dtype)
     iteration.evaluate(8)
-    iteration._optimiser.zero_grad()
+    iteration._optimiser.forget_gradients()
     iteration._loss.backward()  # type: ignore[union-attr]
     (row,) = iteration.journal.read(8, 9)
     return row.loss, networks[0].latent.grad.clone()

@@ -5,6 +5,7 @@
   const { kinds, units, rows } = JSON.parse(document.getElementById("data").textContent);
   const find = (id) => document.getElementById(id);
   const ORDER = { fail: 0, check: 1, pass: 2 };
+  const NAMES = new Intl.Collator("en", { numeric: true });  // localeCompare would make one for each comparison
   const state = { column: null, down: false, start: 0 };
 
   const make = (tag, text, name) => {
@@ -55,7 +56,7 @@
     if (x === null || y === null) return (x === null) - (y === null);
     const sign = state.down ? -1 : 1;
     if (state.column === 3) return sign * ((ORDER[x] ?? -1) - (ORDER[y] ?? -1));
-    return sign * (typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y);
+    return sign * (typeof x === "string" ? NAMES.compare(x, y) : x - y);
   };
 
   const show = () => {

@@ -94,6 +94,22 @@ def test_carry(scheme: str) -> None:
     check(carried, vectors(SHAPE, 2, 1), at)
 
 
+@pytest.mark.parametrize("operation", ["compose", "carry"])
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_one_gradient_alone_is_the_same(operation: str, wanted: int) -> None:
+    extra = (0.3, 2, TABLEAUS["heun"]) if operation == "carry" else ()
+    gradients = []
+    for alone in (False, True):
+        leaves = [vectors(SHAPE, 2, seed).float().to(DEVICE) for seed in (1, 2)]
+        for number, leaf in enumerate(leaves):
+            leaf.requires_grad_(not alone or number == wanted)
+        getattr(cuda, operation)(*leaves, *extra).square().sum().backward()
+        gradients.append([leaf.grad for leaf in leaves])
+
+    assert torch.equal(gradients[0][wanted], gradients[1][wanted])
+    assert gradients[1][1 - wanted] is None
+
+
 def test_carry_lattice_through_two_fields_and_back() -> None:
     legs = [Leg(1, 2, -0.3), Leg(0, 1, 0.25)]
     velocity = torch.cat([vectors((4, 5, 4), 1, 1), vectors((4, 5, 4), 1, 2)])

@@ -95,6 +95,21 @@ def test_points_anywhere_are_carried_as_by_torch(scheme: str) -> None:
         torch.testing.assert_close(got.double(), true, rtol=0, atol=3e-6 * float(true.abs().max()))
 
 
+@pytest.mark.parametrize("wanted", ["velocity", "start"])
+def test_one_gradient_of_points_alone_is_the_same(wanted: str) -> None:
+    points, slope = positions_off_lattice(300, SHAPE, 5, outside=True), noise(1, 3, 300, 1, 1, seed=6) - 0.5
+    gradients = []
+    for alone in (False, True):
+        velocity = two_fields()[1:].float().requires_grad_(not alone or wanted == "velocity")
+        start = points.float().requires_grad_(not alone or wanted == "start")
+        kernels.carry(velocity, start, 0.3, 2, TABLEAUS["rk4"]).backward(slope.float())
+        gradients.append({"velocity": velocity.grad, "start": start.grad})
+
+    assert torch.equal(gradients[0][wanted], gradients[1][wanted])
+    del gradients[1][wanted]
+    assert list(gradients[1].values()) == [None]
+
+
 def flow_error(matrix: np.ndarray, scheme: str, steps: int) -> float:
     """Largest distance in the middle from the flow of ``dx/dt = A x``, which is ``exp(A)``."""
     legs = (Leg(0, steps, 1 / steps),)

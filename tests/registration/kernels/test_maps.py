@@ -44,6 +44,33 @@ def test_composition_is_that_of_torch(same: bool) -> None:
         torch.testing.assert_close(one.double(), true, rtol=0, atol=1e-6 * float(true.abs().max()))
 
 
+@pytest.mark.parametrize("wanted", ["outer", "inner"])
+def test_one_gradient_alone_is_the_same_and_the_other_is_not_made(
+    wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = composed(kernels, torch.float32)[1:]
+    sizes = []
+    real = interpolation.map_loops.compose_back
+
+    def heard(*arguments: np.ndarray) -> None:
+        sizes.append(tuple(each.size for each in arguments[-2:]))
+        real(*arguments)
+
+    monkeypatch.setattr(interpolation.map_loops, "compose_back", heard)
+    outer, inner = (u.float() for u in two_maps())
+    (outer if wanted == "outer" else inner).requires_grad_()
+    slope = noise(1, 3, *SHAPE, seed=2) - 0.5
+    slope[:, :, 5:12] = 0
+    kernels.compose(outer, inner).backward(slope.float())
+
+    true, got = (both[0], outer.grad) if wanted == "outer" else (both[1], inner.grad)
+    # The order in which a lattice is added to depends on the tiles alone: to the last bit the same.
+    assert torch.equal(got, true)
+    made, spared = sizes[0] if wanted == "outer" else sizes[0][::-1]
+    assert made > 0
+    assert spared == 0
+
+
 def test_composition_against_finite_differences() -> None:
     shape = (4, 5, 3)
     outer = noise(1, 3, *shape).requires_grad_()

@@ -112,10 +112,11 @@ def _forth(field: Any, sizes: Any, way: Any, steps: int, count: int, size: int, 
 
 @compiled(forceinline=True, fastmath=FAST)
 def _step_back(
-    field: Any, gradient: Any, sizes: Any, way: Any, n: int, count: int, size: int, room: Any
+    field: Any, wanted: Any, sizes: Any, way: Any, n: int, count: int, size: int, room: Any
 ) -> None:
     """From the slopes with respect to the ends of step ``n`` to those of its starts, stage by stage."""
     steps, stages, firsts, weights = way
+    gradient, is_wanted = wanted
     last, plane, line = sizes
     rates, places = (4 + steps) * size, (4 + steps + stages) * size
     first, w = number(firsts, n), n * (stages + 1) * stages
@@ -128,7 +129,8 @@ def _step_back(
             base, at = load4(room, z), load4(room, places + s * size + z)
             along = load4(room, rates + s * size + z)
             row, fraction = find(base, at, last, plane, line)
-            add(gradient, first + row, fraction, plane, line, along)
+            if is_wanted:
+                add(gradient, first + row, fraction, plane, line, along)
             here = slope(field, first + row, fraction, plane, line, along) * inside(base, at, last)
             for m in range(s):
                 pull = load4(room, rates + m * size + z)
@@ -137,14 +139,17 @@ def _step_back(
 
 
 @compiled(forceinline=True, fastmath=FAST)
-def _back(field: Any, gradient: Any, sizes: Any, way: Any, count: int, size: int, room: Any) -> None:
-    """From the slopes with respect to the ends of a row to those of the starts; adds those of the fields."""
+def _back(field: Any, wanted: Any, sizes: Any, way: Any, count: int, size: int, room: Any) -> None:
+    """From the slopes with respect to the ends of a row to those of the starts; adds those of the fields.
+
+    ``wanted`` are the address of these and whether they are wanted.
+    """
     steps, stages = way[0], way[1]
     _forth(field, sizes, way, steps - 1, count, size, room)
     for n in range(steps - 1, -1, -1):
         # No place depends on the rate of the last stage.
         _stages(field, sizes, way, n, stages - 1, count, size, room)
-        _step_back(field, gradient, sizes, way, n, count, size, room)
+        _step_back(field, wanted, sizes, way, n, count, size, room)
 
 
 @compiled(parallel=True, fastmath=FAST)
@@ -201,7 +206,7 @@ def lattice_back(
                         store4(room, nz + count, four(of_i[x, 1], of_j[y, 1], of_k[z, 1]))
                         store4(room, 2 * nz + count, pull)
                         count += 1
-                _back(rows(field), rows(gradient), sizes, steps, count, nz, room)
+                _back(rows(field), (rows(gradient), True), sizes, steps, count, nz, room)
         array[0, 0] = 0  # as above
 
 
@@ -248,8 +253,10 @@ def points_back(
     """As :func:`lattice_back` for the points of some tiles; also the slopes at their starts, ``3 n``.
 
     ``tiles`` are the order of the points and the slabs of one colour, see :class:`.tiles.PointTiles`.
+    ``gradient`` has no rows where it is not wanted.
     """
     order, slabs = tiles
+    is_wanted = gradient.shape[0] > 0
     for slab in prange(slabs.shape[0]):
         sizes, steps = _inside(shape, way)
         array = _room(way, BLOCK)
@@ -260,7 +267,7 @@ def points_back(
                 n = order[start + z]
                 _place(positions, n, sizes[0], z, room)
                 store4(room, 2 * BLOCK + z, four(slopes[0, n], slopes[1, n], slopes[2, n]))
-            _back(rows(field), rows(gradient), sizes, steps, count, BLOCK, room)
+            _back(rows(field), (rows(gradient), is_wanted), sizes, steps, count, BLOCK, room)
             for z in range(count):
                 n = order[start + z]
                 pull = load4(room, 2 * BLOCK + z)

@@ -153,11 +153,11 @@ class _Carry(torch.autograd.Function):
         points = position.contiguous().view(3, -1).numpy()
         slopes = grad_outputs[0].contiguous().view(3, -1).numpy()
         fields = packed(velocity)
-        gradients = np.zeros_like(fields)
+        want_velocity, want_position, _ = ctx.needs_input_grad
+        gradients = np.zeros((len(fields) if want_velocity else 0, fields.shape[1]), fields.dtype)
         pulls = torch.empty_like(position, memory_format=torch.contiguous_format)
         tiles = point_tiles(points[0], size[0], _reach(velocity, way)[0])
         arguments = (fields, size, way.compiled, points, slopes)
         for slabs in tiles.colours:
             flow_loops.points_back(*arguments, (tiles.order, slabs), gradients, pulls.view(3, -1).numpy())
-        want_velocity, want_position, _ = ctx.needs_input_grad
         return unpacked(gradients, size) if want_velocity else None, pulls if want_position else None, None

@@ -83,14 +83,15 @@ class _Compose(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None]:
         outer, inner = ctx.saved_tensors
         shape, field = lattice_of(outer), packed(outer)
-        gradient = np.zeros_like(field)
-        pulls = torch.empty_like(inner, memory_format=torch.contiguous_format)
-        reach = [float(u.abs().max()) for u in inner[0]]
+        want_outer, want_inner = ctx.needs_input_grad
+        gradient = np.zeros((len(field) if want_outer else 0, field.shape[1]), field.dtype)
+        pulls = torch.empty((1, 3, *(shape if want_inner else (0, 0, 0))), dtype=inner.dtype)
+        # Where nothing is added to the lattice, threads need not be kept apart.
+        reach = [float(u.abs().max()) if want_outer else 0.0 for u in inner[0]]
         for boxes in lattice_tiles(shape, (1.0, 1.0, 1.0), reach):
             map_loops.compose_back(
                 field, shape, _array(inner[0]), _array(grad_outputs[0][0]), boxes, gradient, _array(pulls[0])
             )
-        want_outer, want_inner = ctx.needs_input_grad
         return unpacked(gradient, shape) if want_outer else None, pulls if want_inner else None
 
 

@@ -72,8 +72,12 @@ def compose_forth(field: Array, shape: Shape, inner: Array, out: Array) -> None:
 def compose_back(
     field: Array, shape: Shape, inner: Array, slopes: Array, boxes: Integers, gradient: Array, pulls: Array
 ) -> None:
-    """What the voxels of some boxes mean for the field (added) and for ``inner`` (written)."""
+    """What the voxels of some boxes mean for the field (added) and for ``inner`` (written).
+
+    ``gradient`` has no rows, and ``pulls`` no planes, where it is not wanted.
+    """
     plane, line = shape[1] * shape[2], shape[2]
+    wants_outer, wants_inner = gradient.shape[0] > 0, pulls.shape[1] > 0
     for box in prange(boxes.shape[0]):
         last = _voxel(inner, shape[0] - 1, shape[1] - 1, shape[2] - 1)
         outer, gradients = rows(field), rows(gradient)
@@ -85,10 +89,13 @@ def compose_back(
                     if not is_zero(along):
                         base, shift = _voxel(inner, x, y, z), _vector(inner, x, y, z)
                         row, fraction = find(base, shift, last, plane, line)
-                        add(gradients, row, fraction, plane, line, along)
-                        here = slope(outer, row, fraction, plane, line, along)
-                        pull = along + here * inside(base, shift, last)
-                    _write(pulls, x, y, z, pull)
+                        if wants_outer:
+                            add(gradients, row, fraction, plane, line, along)
+                        if wants_inner:
+                            here = slope(outer, row, fraction, plane, line, along)
+                            pull = along + here * inside(base, shift, last)
+                    if wants_inner:
+                        _write(pulls, x, y, z, pull)
 
 
 @compiled(parallel=True, fastmath=FAST)

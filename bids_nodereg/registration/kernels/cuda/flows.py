@@ -111,18 +111,20 @@ class _Carry(torch.autograd.Function):
         points, shape = starts.shape[2], shape_of(field)
         like = grad_outputs[0].contiguous()
         adjoint = like.clone()
-        at = torch.empty((3, stages, points), dtype=torch.float32, device=field.device)
+        wants_field, wants_start = ctx.needs_input_grad[:2]
+        kept = (3, stages, points if wants_field else 0)
+        at = torch.empty(kept, dtype=torch.float32, device=field.device)
         addends = torch.empty_like(at)
         to_field: Tensor | None = None
         for number in reversed(range(steps)):
             launch(
                 _step_back, blocks(points, BLOCK), field, starts[number], adjoint, at, addends, points,
-                *shape, h, *coefficients, STAGES=stages, BLOCK=BLOCK,
+                *shape, h, *coefficients, STAGES=stages, KEEP=wants_field, BLOCK=BLOCK,
             )  # fmt: skip
-            if ctx.needs_input_grad[0]:
+            if wants_field:
                 share = scatter(given(shape, at), addends, 3)
                 to_field = share if to_field is None else to_field.add_(share)
-        return to_field, adjoint if ctx.needs_input_grad[1] else None, None, None, None
+        return to_field, adjoint if wants_start else None, None, None, None
 
 
 class _Displacement(torch.autograd.Function):
@@ -216,12 +218,13 @@ def _carry(
 
 @triton.jit
 def _stage_back(
-    v, at, addends, stage, stages, n, points, x, y, z, p, q, r, si, sj, sk, live
+    v, at, addends, stage, stages, n, points, x, y, z, p, q, r, si, sj, sk, live, KEEP: tl.constexpr
 ):  # fmt: skip
-    """Keep what a stage gives back to the field, and return what it gives back to its position."""
-    row = points * tl.full((), 1, tl.int64)
-    store_vector(at + stage * row, n, stages * row, x, y, z, live)
-    store_vector(addends + stage * row, n, stages * row, p, q, r, live)
+    """Keep what a stage gives back to the field where wanted; return what it gives back to its position."""
+    if KEEP:
+        row = points * tl.full((), 1, tl.int64)
+        store_vector(at + stage * row, n, stages * row, x, y, z, live)
+        store_vector(addends + stage * row, n, stages * row, p, q, r, live)
     i, fi, in_i = cell(x, si)
     j, fj, in_j = cell(y, sj)
     k, fk, in_k = cell(z, sk)
@@ -242,7 +245,7 @@ def _stage_back(
 def _step_back(
     v, start, adjoint, at, addends, points, si, sj, sk, h,
     a21, a31, a32, a41, a42, a43, b1, b2, b3, b4,
-    STAGES: tl.constexpr, BLOCK: tl.constexpr,
+    STAGES: tl.constexpr, KEEP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Take the adjoint of the positions back over one step, in place."""
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -257,25 +260,25 @@ def _step_back(
     if STAGES > 3:
         p, q, r = h * (b4 * a), h * (b4 * b), h * (b4 * c)
         i4, j4, k4 = _stage_back(
-            v, at, addends, 3, STAGES, n, points, x4, y4, z4, p, q, r, si, sj, sk, live
+            v, at, addends, 3, STAGES, n, points, x4, y4, z4, p, q, r, si, sj, sk, live, KEEP
         )  # fmt: skip
     if STAGES > 2:
         p, q, r = h * (b3 * a + a43 * i4), h * (b3 * b + a43 * j4), h * (b3 * c + a43 * k4)
         i3, j3, k3 = _stage_back(
-            v, at, addends, 2, STAGES, n, points, x3, y3, z3, p, q, r, si, sj, sk, live
+            v, at, addends, 2, STAGES, n, points, x3, y3, z3, p, q, r, si, sj, sk, live, KEEP
         )  # fmt: skip
     if STAGES > 1:
         p = h * (b2 * a + a32 * i3 + a42 * i4)
         q = h * (b2 * b + a32 * j3 + a42 * j4)
         r = h * (b2 * c + a32 * k3 + a42 * k4)
         i2, j2, k2 = _stage_back(
-            v, at, addends, 1, STAGES, n, points, x2, y2, z2, p, q, r, si, sj, sk, live
+            v, at, addends, 1, STAGES, n, points, x2, y2, z2, p, q, r, si, sj, sk, live, KEEP
         )  # fmt: skip
     p = h * (b1 * a + a21 * i2 + a31 * i3 + a41 * i4)
     q = h * (b1 * b + a21 * j2 + a31 * j3 + a41 * j4)
     r = h * (b1 * c + a21 * k2 + a31 * k3 + a41 * k4)
     i1, j1, k1 = _stage_back(
-        v, at, addends, 0, STAGES, n, points, x, y, z, p, q, r, si, sj, sk, live
+        v, at, addends, 0, STAGES, n, points, x, y, z, p, q, r, si, sj, sk, live, KEEP
     )  # fmt: skip
     store_vector(
         adjoint, n, points, a + i1 + i2 + i3 + i4, b + j1 + j2 + j3 + j4, c + k1 + k2 + k3 + k4, live
