@@ -20,26 +20,29 @@ DEMO_OUTPUT := demo-output
 .DELETE_ON_ERROR:
 # One environment: two pip runs at a time would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test quality scan outcomes reliability fuzz demo-data clean distclean
+.PHONY: help demo test quality scan container outcomes reliability cluster fuzz demo-data clean distclean
 
 help:
 	@echo "make demo       register the demo data (two simulated subjects), say where the report is"
 	@echo "make test       run the tests"
 	@echo "make quality    check style, types and import directions"
 	@echo "make scan       look for insecure code, secrets and vulnerable packages; say what was skipped"
-	@echo "make reliability   kill a hundred runs at random moments and resume them (some minutes)"
+	@echo "make container  build the container image and check it (root, Debian packages, 10 minutes; or says why not)"
+	@echo "make reliability   kill a hundred runs at random moments and resume them (20 minutes)"
+	@echo "make cluster    disturb an array of 40 participants under a Slurm of its own (root, Debian's slurm packages)"
 	@echo "make outcomes   run the tests of faults and bad input, write docs/reliability-table.md"
 	@echo "make fuzz       fuzz every reader (10 to 30 minutes), write docs/results/fuzz.md"
 	@echo "make demo-data  make the demo data again, in $(DEMO)"
 	@echo "make clean      remove results and caches;  make distclean  also removes $(VENV)"
 
 demo: $(VENV)/.ready-run
-	$(BIN)/python run.py $(DEMO) $(DEMO_OUTPUT) participant --preset fast -d truth=$(DEMO)/derivatives/truth
+	$(BIN)/python run.py demo $(DEMO_OUTPUT)
 	@echo "Reports (open in a browser):"
 	@ls $(CURDIR)/$(DEMO_OUTPUT)/*.html
 
+# A process for each core, four at most: each holds torch. A file stays in one process, with what its tests share.
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 
 quality: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
@@ -50,9 +53,16 @@ quality: $(VENV)/.ready-dev
 scan: $(VENV)/.ready-scan
 	$(BIN)/python .ci/scan.py
 
+container: $(VENV)/.ready-test
+	$(BIN)/python .ci/container.py
+
 # What the tests leave out because it takes minutes: a hundred random kills.
 reliability: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -m slow tests/reliability $(PYTEST_ARGS)
+
+# -s shows what happens when: it takes from some minutes to half an hour.
+cluster: $(VENV)/.ready-test
+	$(BIN)/python -m pytest -s -m '' tests/cluster $(PYTEST_ARGS)
 
 # The table is of tests that passed: a failure leaves the old one.
 outcomes: $(VENV)/.ready-test
@@ -74,7 +84,8 @@ distclean: clean
 
 # ---- environments: a stamp file says what has been installed ----------------------------------------
 
-# torch stands in a stamp of its own, because only it may come from another index.
+# torch stands in a stamp of its own, because only it may come from another index, which does not hold what
+# torch needs in the versions of constraints.txt: that comes with the package's own dependencies.
 $(VENV)/.ready-torch: constraints.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "nodereg: '$(PYTHON)' was not found. Install Python 3.10 or newer, or say make PYTHON=/path/to/python3" >&2; \
@@ -87,7 +98,7 @@ $(VENV)/.ready-torch: constraints.txt
 	  exit 1; }
 	@echo "nodereg: making the environment $(VENV) (once; torch is large, this takes some minutes)"
 	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	$(PIP_INSTALL) $(if $(TORCH_INDEX),--no-deps --index-url $(TORCH_INDEX)) torch
 	@touch $@
 
 $(VENV)/.ready-run: $(VENV)/.ready-torch pyproject.toml

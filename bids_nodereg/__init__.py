@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 
 def _version() -> str:
     """Read the version of the source tree, else that of the installed package."""
     source = Path(__file__).resolve().parent.parent / "version"
-    return source.read_text().strip() if source.is_file() else metadata.version("bids-nodereg")
+    if source.is_file():
+        return source.read_text().strip()
+    from importlib import metadata  # its import would be a tenth of the time of --help
+
+    return metadata.version("bids-nodereg")
 
 
 __version__ = _version()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from bids_nodereg import apply_cli, evaluate_cli
+from bids_nodereg import apply_cli, demo_cli, evaluate_cli, sbatch_cli
 from bids_nodereg.arguments import is_command
 from bids_nodereg.bids.spaces import TO_TEMPLATE, output_spaces
 from bids_nodereg.config import (
@@ -20,14 +20,16 @@ from bids_nodereg.config import (
     overlay,
     read_settings,
 )
-from bids_nodereg.errors import NodeRegError, ShortOfMemoryError, TemporaryError, UsageError
+from bids_nodereg.errors import NodeRegError, OutputError, ShortOfMemoryError, TemporaryError, UsageError
 from bids_nodereg.interruption import end_on_signals
 from bids_nodereg.options import build_parser
 from bids_nodereg.plain_text import printable
+from bids_nodereg.waiting import wait_asleep
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from pathlib import Path
 
 _COMMANDS = {evaluate_cli.COMMAND: evaluate_cli.evaluate, apply_cli.COMMAND: apply_cli.apply}
 
@@ -47,6 +49,10 @@ def entry_point() -> int:
 def main(argv: Sequence[str]) -> int:
     """Parse the arguments and do what they ask; the only place that turns an error into text."""
     try:
+        if demo_cli.is_demo(argv):
+            argv = demo_cli.demo_words(argv[1:])
+        if sbatch_cli.is_sbatch(argv):
+            return sbatch_cli.sbatch(argv[1:], parse)
         for command, run in _COMMANDS.items():
             if is_command(argv, command):
                 _refuse_narrow_address_space()
@@ -118,11 +124,10 @@ def parse(argv: Sequence[str]) -> RunConfig:
         preset=options.preset,
         settings=_settings(options),
         selection=selection,
-        resources=Resources(
-            options.device, _threads(options), options.n_procs, options.isolate, options.mem_mb
-        ),
+        resources=_resources(options),
         derivatives=dict(options.derivatives),
         bids_database_dir=options.bids_database_dir,
+        work_dir=options.work_dir and options.work_dir.absolute(),
         fetch_templates=options.fetch_templates,
         skip_bids_validation=options.skip_bids_validation,
         force=options.force,
@@ -135,12 +140,25 @@ def parse(argv: Sequence[str]) -> RunConfig:
         json_output=options.dry_run == "json",
         verbosity=-1 if options.quiet else options.verbose,
     )
-    raw, out = config.bids_dir.resolve(), config.output_dir.resolve()
+    _refuse_part_of_input(config.bids_dir, "OUTPUT_DIR", config.output_dir)
+    if config.work_dir is not None:
+        _refuse_part_of_input(config.bids_dir, "--work-dir", config.work_dir)
+    return config
+
+
+def _refuse_part_of_input(bids_dir: Path, name: str, folder: Path) -> None:
+    """Refuse a folder to write to that is the data set itself or lies in one of its participants.
+
+    Raises
+    ------
+    UsageError
+        If it is.
+    """
+    raw, out = bids_dir.resolve(), folder.resolve()
     if out == raw or (out.is_relative_to(raw) and out.relative_to(raw).parts[0].startswith("sub-")):
-        msg = f"OUTPUT_DIR {config.output_dir} is part of the input {raw}, which is never written to. "
+        msg = f"{name} {folder} is part of the input {raw}, which is never written to. "
         msg += "Choose another, such as BIDS_DIR/derivatives/nodereg."
         raise UsageError(msg)
-    return config
 
 
 def _rules(options: argparse.Namespace) -> tuple[str, ...]:
@@ -157,10 +175,55 @@ def _rules(options: argparse.Namespace) -> tuple[str, ...]:
     return rules
 
 
-def _threads(options: argparse.Namespace) -> int | None:
-    """Threads of each pair: its share of all, and no more than one may have; None where nothing is said."""
-    share = None if options.n_cpus is None else max(1, options.n_cpus // options.n_procs)
-    return min((number for number in (options.omp_nthreads, share) if number is not None), default=None)
+def _resources(options: argparse.Namespace) -> Resources:
+    """What the run may use."""
+    executor, n_procs = _dask(options)
+    if options.gpus is not None and options.device not in {"auto", "cuda"}:
+        msg = f"--gpus {options.gpus} takes GPUs that are visible (CUDA_VISIBLE_DEVICES); leave out --device."
+        raise UsageError(msg)
+    if options.gpus is not None and executor == "dask" and n_procs > 1:
+        msg = f"--gpus {options.gpus}: each dask worker has a GPU of its own; leave out --n-procs."
+        raise UsageError(msg)
+    return Resources(
+        device=options.device,
+        omp_nthreads=options.omp_nthreads,
+        n_procs=n_procs,
+        isolate=options.isolate,
+        mem_mb=options.mem_mb,
+        n_cpus=options.n_cpus,
+        gpus=options.gpus,
+        time_limit_s=options.time_limit,
+        executor=executor,
+        dask_scheduler=options.dask_scheduler,
+        dask_workers=options.dask_workers,
+    )
+
+
+def _dask(options: argparse.Namespace) -> tuple[Literal["local", "dask"], int]:
+    """Who does the pairs, and how many at a time on this machine; the options of dask imply it.
+
+    Raises
+    ------
+    UsageError
+        If options contradict one another.
+    """
+    given, workers = options.dask_scheduler, options.dask_workers
+    is_dask = options.executor == "dask" or given is not None or workers is not None
+    rules = {
+        "--dask-scheduler and --dask-workers do not go with --executor local": not is_dask
+        or options.executor != "local",
+        "--dask-workers says what --n-procs says; give one of them": workers is None
+        or options.n_procs in {1, workers},
+        "The cluster of --dask-scheduler has workers and GPUs of its own; leave out --dask-workers, "
+        "--n-procs and --gpus": given is None or (workers, options.n_procs, options.gpus) == (None, 1, None),
+        f"--device {options.device}: each dask worker has a GPU of its own; use --device cuda, and choose by "
+        "CUDA_VISIBLE_DEVICES": not is_dask or ":" not in options.device,
+    }
+    broken = [rule for rule, holds in rules.items() if not holds]
+    if broken:
+        msg = f"{'. '.join(broken)}."
+        raise UsageError(msg)
+    return ("dask" if is_dask else "local"), workers or options.n_procs
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -220,23 +283,42 @@ def _put(tree: dict[str, Any], path: Sequence[str], value: object) -> None:
     tree[path[-1]] = value
 
 
+def _use_work_dir(folder: Path) -> None:
+    """Send the temporary files of this process and of those that it starts to a folder.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made or written to.
+    """
+    import tempfile
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        msg = f"--work-dir {folder} cannot be written to ({error.strerror}). Choose another, or leave it out."
+        raise OutputError(msg) from error
+    os.environ["TMPDIR"] = str(folder)
+    tempfile.tempdir = None  # it is asked for anew
+
+
 def _run(config: RunConfig) -> int:
     """Import what the run needs, and no more: torch only where something is computed."""
-    # Waiting threads spin for some microseconds only and then sleep: with long spinning a shared machine
-    # does several times the work, with none small images wait for threads to wake. The libraries read
-    # this when they are loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    wait_asleep()
+    if config.work_dir is not None and not config.dry_run:
+        _use_work_dir(config.work_dir)
     from rich.console import Console
 
     from bids_nodereg.app.log import log_to_console
 
+    console = Console(stderr=True)
+    log_to_console(console, config.verbosity)
     if config.dry_run:
         from bids_nodereg.app.dry_run import dry_run
 
         return dry_run(config, Console())
-    console = Console(stderr=True)
-    log_to_console(console, config.verbosity)
     if config.analysis_level == "group":
         from bids_nodereg.app.group import run_group
 

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping  # noqa: TC003 - cattrs reads the annotations at run time
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,13 +91,34 @@ class Resources:
 
     device: str = "auto"
     omp_nthreads: int | None = None
-    """Threads of each pair; None to share all cores that this process may use."""
+    """Most threads of each pair; None to share all cores that this process may use."""
     n_procs: int = 1
     """Pairs that are registered at a time, each in a process of its own where it is more than one."""
     isolate: bool = False
     """Register in a process of its own also where it is one pair at a time."""
     mem_mb: int | None = None
     """Most memory of the run in MB (10^6 bytes); None for what is free."""
+    n_cpus: int | None = None
+    """Most CPU threads of all pairs that are done at a time."""
+    gpus: int | Literal["all"] | None = None
+    """GPUs that have processes of their own; None to take the one that `device` names."""
+    time_limit_s: int | None = None
+    """Seconds from the start of the program in which pairs may be under way."""
+    executor: Literal["local", "dask"] = "local"
+    """Who does the pairs: this program's own processes, or workers of dask.distributed."""
+    dask_scheduler: str | None = None
+    """Address or scheduler file of a dask cluster; None for `n_procs` dask workers of this machine."""
+    dask_workers: int | None = None
+    """How many of these were asked for as such; None where it is not said. Else one would mean all GPUs."""
+
+    @property
+    def threads(self) -> int | None:
+        """CPU threads that a pair is given: its share of all, and no more than one may have.
+
+        None where nothing is said.
+        """
+        share = None if self.n_cpus is None else max(1, self.n_cpus // self.n_procs)
+        return min((number for number in (self.omp_nthreads, share) if number is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -112,6 +134,8 @@ class RunConfig:
     resources: Resources = field(default_factory=Resources)
     derivatives: Mapping[str, Path] = field(default_factory=dict)
     bids_database_dir: Path | None = None
+    work_dir: Path | None = None
+    """Where temporary files go; None for the place that the system names (``TMPDIR``)."""
     fetch_templates: bool = False
     """Whether a server may be asked for templates that are not here."""
     skip_bids_validation: bool = False
@@ -169,10 +193,12 @@ PRESETS: Mapping[str, Settings] = {
 }
 
 
+@lru_cache(maxsize=16)
 def settings_digest(settings: Settings) -> str:
     """Short hexadecimal digest of everything that decides the numbers.
 
-    Which files are written does not: those that are lacking are seen to be.
+    Which files are written does not: those that are lacking are seen to be. It is asked for each pair, and
+    would take most of the time that a pair takes which is done already.
     """
     content = json.dumps(as_plain(replace(settings, write_velocity=False)), sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
+import time
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from bids_nodereg import __version__
 from bids_nodereg.arguments import OneLineParser, flag, positive
 from bids_nodereg.bids.spaces import TO_TEMPLATE
 from bids_nodereg.config import PRESETS, BrainMaskMethod
+from bids_nodereg.durations import seconds_of
 from bids_nodereg.exec_spec import descriptor
 from bids_nodereg.registration.settings import SimilarityName
+from bids_nodereg.sharding import shard
 
 RULES = ("within-session", "longitudinal", TO_TEMPLATE)
 
@@ -35,7 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Register the anatomical images of a BIDS data set with one another: "
         "diffeomorphic, across contrasts, with transforms both ways, as BIDS-Derivatives.",
         epilog="To score given transforms: bids-nodereg evaluate --help. To apply them to any files: "
-        "bids-nodereg apply --help. Documentation: README.md. "
+        "bids-nodereg apply --help. For a Slurm array: bids-nodereg sbatch --help. To see it at work: "
+        "bids-nodereg demo OUTPUT_DIR. Documentation: README.md. "
         "Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
         "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
     )
@@ -55,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_selection(parser)
     _add_method(parser)
     _add_running(parser)
+    _add_cluster(parser)
     return parser
 
 
@@ -186,7 +190,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         type=_shard,
         default=(1, 1),
         metavar="I/N",
-        help="the I-th of N parts of the participants; 'slurm' takes them from the array task",
+        help="the I-th of N parts of the participants; slurm:N takes I from the task of a Slurm array 1-N; "
+        "slurm: the tasks that were submitted together share all",
     )
 
 
@@ -320,6 +325,14 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     )
     flag(
         group,
+        "--gpus",
+        type=_gpus,
+        metavar="N",
+        help="N of the visible GPUs, or all, each with a process of its own, or with several that do a pair "
+        "each (--n-procs, for all GPUs together)",
+    )
+    flag(
+        group,
         "--mem-mb",
         type=positive,
         metavar="MB",
@@ -344,6 +357,22 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="register in a process of its own also with --n-procs 1: a crash of a library, or the "
         "kernel's memory killer, then costs one pair and not the run",
+    )
+    flag(
+        group,
+        "--time-limit",
+        type=_time_limit,
+        metavar="TIME",
+        help="begin no pair that would probably not end in time, and end with exit code 75; counted from "
+        "the start of the program; minutes, or [D-]H:MM:SS as Slurm writes it; slurm: to the end of the job",
+    )
+    flag(
+        group,
+        "--work-dir",
+        "-w",
+        type=Path,
+        metavar="DIR",
+        help="where temporary files go (usually TMPDIR, else /tmp); they are small and gone at the end",
     )
     flag(group, "--force", action="store_true", help="register again what is done")
     flag(group, "--fail-fast", "--stop-on-first-crash", action="store_true", help="stop at the first failure")
@@ -377,6 +406,30 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-q", "--quiet", action="store_true", help="say only what went wrong")
 
 
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on a cluster, with dask.distributed (docs/clusters-dask.md)")
+    flag(
+        group,
+        "--executor",
+        choices=("local", "dask"),
+        help="who registers the pairs: this program (local, default), or the workers of a dask cluster",
+    )
+    flag(
+        group,
+        "--dask-scheduler",
+        metavar="ADDRESS",
+        help="address or scheduler file of a cluster that runs; without it dask workers are started on this "
+        "machine, --n-procs or one for each GPU",
+    )
+    flag(
+        group,
+        "--dask-workers",
+        type=positive,
+        metavar="N",
+        help="the same as --executor dask --n-procs N, and 1 is one GPU, not all",
+    )
+
+
 def _session(text: str) -> str:
     return text.strip().removeprefix("ses-")
 
@@ -390,17 +443,22 @@ def _named_path(text: str) -> tuple[str, Path]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """``I/N``, or the place of this task in a Slurm array."""
-    if text == "slurm":
-        try:
-            first, last, mine = (int(os.environ[f"SLURM_ARRAY_TASK_{key}"]) for key in ("MIN", "MAX", "ID"))
-        except (KeyError, ValueError) as error:
-            msg = "slurm: SLURM_ARRAY_TASK_ID, _MIN and _MAX are not set: not in an array task"
-            raise argparse.ArgumentTypeError(msg) from error
-        step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", "1"))
-        return (mine - first) // step + 1, (last - first) // step + 1
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        msg = f"expected I/N with 1 <= I <= N, got {text!r}"
+    return shard(text, os.environ)
+
+
+def _time_limit(text: str) -> int:
+    """Seconds of a length of time, or to the end of this Slurm job."""
+    if text != "slurm":
+        return seconds_of(text)
+    end = os.environ.get("SLURM_JOB_END_TIME", "")
+    if not end.isdecimal():
+        msg = (
+            "slurm: SLURM_JOB_END_TIME is not set (Slurm sets it from version 23.02 on; a container has to "
+            "be given it). Say how long the run may take"
+        )
         raise argparse.ArgumentTypeError(msg)
-    return int(match[1]), int(match[2])
+    return max(int(end) - int(time.time()), 1)
+
+
+def _gpus(text: str) -> int | Literal["all"]:
+    return "all" if text == "all" else positive(text)

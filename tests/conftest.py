@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.outcomes import VARIABLE, Outcome, append
 
@@ -19,6 +20,9 @@ LAST = "test_the_committed_table_names_every_recorded_case"
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[RECORDED] = []
+    # a busy machine is no fault: neither of an example nor of drawing it
+    settings.register_profile("nodereg", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("nodereg")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

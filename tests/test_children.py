@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from bids_nodereg import children
+from bids_nodereg import child_guard, children
 from bids_nodereg.children import child
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sessions and signals are Unix'")
@@ -68,6 +68,32 @@ def test_a_child_does_not_outlive_its_parent_and_leaves_nothing(tmp_path, number
         parent.wait()
         assert_nobody_writes(os.dup(parent.stdout.fileno()))
     assert not folder.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a program with its parent")
+def test_a_program_ends_with_its_guard():
+    """The guard is killed, as by the kernel when memory is short: nobody else would end the program."""
+    lonely = "import time; print('x', flush=True); time.sleep(60)"
+    with child([sys.executable, "-c", lonely], stdout=subprocess.PIPE) as process:
+        assert process.stdout.read(1) == b"x"
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert_nobody_writes(os.dup(process.stdout.fileno()))
+
+
+def test_a_guard_without_a_thread_starts_nothing(tmp_path):
+    """Nobody would end the program where the system gives the guard no thread to watch from."""
+    script = (
+        "import sys, threading\n"
+        "from bids_nodereg import child_guard\n"
+        "def refuse(_):\n"
+        "    raise RuntimeError('can not start new thread')\n"
+        "threading.Thread.start = refuse\n"
+        "sys.exit(child_guard.main(['', sys.executable, '-c', 'import time; time.sleep(60)']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == child_guard.NOT_STARTED
+    assert done.stderr.endswith("can not start new thread")
 
 
 def test_what_a_scheduler_tells_everybody_is_for_the_parent():

@@ -76,7 +76,14 @@ OPTIONS = [
     ("--mem-mb", ["3000"], "resources.mem_mb", 3000),
     ("--nprocs", ["3"], "resources.n_procs", 3),
     ("--isolate", [], "resources.isolate", True),
-    ("--n-cpus", ["3"], "resources.omp_nthreads", 3),
+    ("--n-cpus", ["3"], "resources.n_cpus", 3),
+    ("--gpus", ["all"], "resources.gpus", "all"),
+    ("--time-limit", ["1:30"], "resources.time_limit_s", 90),
+    ("--work-dir", ["/w"], "work_dir", Path("/w")),
+    ("-w", ["/w"], "work_dir", Path("/w")),
+    ("--executor", ["dask"], "resources.executor", "dask"),
+    ("--dask-scheduler", ["tcp://10.0.0.1:8786"], "resources.dask_scheduler", "tcp://10.0.0.1:8786"),
+    ("--dask-workers", ["3"], "resources.n_procs", 3),
     ("--force", [], "force", True),
     ("--fail-fast", [], "fail_fast", True),
     ("--stop-on-first-crash", [], "fail_fast", True),
@@ -137,8 +144,8 @@ def typed_defaults() -> list[list[str]]:
     typed = []
     for flag, words, path, _ in OPTIONS:
         usual = value_at(parse(BASE), path)
-        if not words or usual in (None, (), {}, False):
-            continue
+        if not words or usual in (None, (), {}, False) or flag == "--dask-workers":
+            continue  # how many dask workers there are says that there are some
         value = "/".join(map(str, usual)) if flag == "--shard" else usual
         typed.append([flag, *(value if isinstance(value, tuple) else [str(value)])])
     return typed
@@ -157,6 +164,32 @@ def test_without_options_everything_is_default():
     assert config.selection == Selection()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--executor", "local", "--dask-workers", "2"],
+        ["--executor", "local", "--dask-scheduler", "s.json"],
+        ["--dask-workers", "2", "--n-procs", "3"],
+        ["--dask-workers", "2", "--gpus", "all"],
+        ["--dask-scheduler", "s.json", "--dask-workers", "2"],
+        ["--dask-scheduler", "s.json", "--n-procs", "2"],
+        ["--dask-scheduler", "s.json", "--gpus", "all"],
+        ["--executor", "dask", "--device", "cuda:1"],
+    ],
+    ids=" ".join,
+)
+def test_options_of_clusters_that_contradict_one_another_are_refused(words):
+    with pytest.raises(UsageError, match=r"--(dask|gpus|device)"):
+        parse([*BASE, *words])
+
+
+def test_options_of_dask_imply_it():
+    for words in (["--executor", "dask", "--n-procs", "3"], ["--dask-workers", "3"]):
+        resources = parse([*BASE, *words]).resources
+        assert (resources.executor, resources.n_procs) == ("dask", 3)
+    assert parse([*BASE, "--dask-scheduler", "s.json"]).resources.executor == "dask"
+
+
 def test_habits_of_other_programs_are_accepted():
     assert parse([*BASE, "--notrack"]) == parse(BASE)
 
@@ -173,7 +206,7 @@ def test_habits_of_other_programs_are_accepted():
     ],
 )
 def test_a_pair_has_its_share_of_all_threads_and_no_more_than_one_may_have(words, threads):
-    assert parse([*BASE, *words]).resources.omp_nthreads == threads
+    assert parse([*BASE, *words]).resources.threads == threads
 
 
 def test_options_beat_the_file_and_the_file_beats_the_preset(tmp_path):

@@ -70,7 +70,13 @@ def test_ids_are_those_of_the_specification_and_unique(described):
 
 def value_for(entry):
     """Something that fits the type, and is not the default."""
-    special = {"Derivatives": "a=b", "Shard": "2/3", "PairWithin": "session"}
+    special = {
+        "Derivatives": "a=b",
+        "Shard": "2/3",
+        "PairWithin": "session",
+        "Gpus": "2",
+        "TimeLimit": "1:30",
+    }
     if entry["id"] in special:
         return special[entry["id"]]
     if "value-choices" in entry:

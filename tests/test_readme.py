@@ -18,6 +18,15 @@ def test_every_option_of_the_table_exists():
     assert named <= known
 
 
+def test_every_option_is_in_the_table():
+    """Under one of its spellings; but for those that every program has, and what is accepted for habit."""
+    table = " ".join(re.findall(r"^\| (`-.*?) \|", README, flags=re.MULTILINE))
+    everybodys = {"--help", "--version", "--verbose", "--quiet", "--notrack"}
+    actions = [action for action in build_parser()._actions if action.option_strings]
+    told = set(re.findall(r"--[a-z][a-z-]+", table)) | everybodys
+    assert [action.option_strings for action in actions if told.isdisjoint(action.option_strings)] == []
+
+
 def test_the_parts_are_given_to_ants_in_the_order_that_it_needs():
     """The first transform listed acts first on the points of the fixed grid: the displacement."""
     block = README[README.index("the same from the parts") :]

@@ -100,7 +100,8 @@ def needs_all_memory(attempt: Attempt, run: Run) -> bool:
 def close_attempt(attempt: Attempt, config: RunConfig, run: Run) -> Status:
     """Measure and write what was found; how the pair ended."""
     status, seconds = _stage(attempt, config, lambda: _closed(attempt, config, run))
-    run.claims.give_back(attempt.job.outputs.name)
+    run.begun.end(attempt.job.outputs.name)
+    run.claims.give_back(attempt.job.outputs.claim)
     attempt.progress.end()
     if status.status == "already done":
         return status
@@ -166,7 +167,8 @@ def _status(job: Job, ending: Ending, **more: Any) -> Status:
 
 def _claimed(attempt: Attempt, config: RunConfig, run: Run) -> OpenedPair | Whole | Status:
     """Open a pair that no other run has."""
-    if run.claims.take(attempt.job.outputs.name, patient=attempt.is_last):
+    if run.claims.take(attempt.job.outputs.claim, patient=attempt.is_last):
+        run.begun.adopt(attempt.job.outputs.name)
         return _opened(attempt, config, run)
     LOG.info("    another run is at work on it")
     told = "another run is at work on it"
@@ -184,6 +186,7 @@ def _opened(attempt: Attempt, config: RunConfig, run: Run) -> OpenedPair | Whole
     ended = _unless_done(job, config)
     if ended is not None:
         return ended
+    run.begun.begin(job.outputs.name)
     if not config.force and lacks_only_images(job, config.settings):
         return Whole(resample_pair)
     return open_pair(job, run, attempt.progress)
@@ -216,6 +219,8 @@ def _closed(attempt: Attempt, config: RunConfig, run: Run) -> Status:
         return close_pair(held, run, attempt.progress)
     if isinstance(held, Whole):
         ended = _unless_done(job, config) if job.parts else None
+        if job.parts and ended is None:
+            run.begun.begin(job.outputs.name)
         return held.do(job, run, attempt.progress) if ended is None else ended
     if isinstance(held, Status):
         return held

@@ -67,7 +67,8 @@ class Claims:
         Parameters
         ----------
         name
-            Of the pair.
+            Of the pair (:attr:`bids_nodereg.bids.derivatives.Outputs.claim`): one for both its directions,
+            which write files of the same names.
         patient
             Wait while another run has it, for :data:`PATIENCE_S` at most.
 

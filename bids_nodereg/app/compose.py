@@ -25,7 +25,7 @@ from bids_nodereg.app.viewer import viewer_page
 from bids_nodereg.app.write import Work, write_images, write_quality
 from bids_nodereg.bids.sidecars import template_told, transform_sidecar
 from bids_nodereg.config import as_plain
-from bids_nodereg.errors import DataError, NodeRegError
+from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.files import remove, write_json
 from bids_nodereg.imaging.chain import Chain, sample_displacement
 from bids_nodereg.imaging.chain_files import read_chain
@@ -111,12 +111,14 @@ def compose(job: Job) -> tuple[Chain, Chain]:
     ------
     DataError
         If one of the maps is damaged.
+    ShortOfMemoryError
+        If the process that reads one was killed from outside.
     """
     first, second = (part.outputs for part in job.parts)
     try:
         forward = read_chain([second.forward_h5, first.forward_h5])  # acts on a point of the template first
         inverse = read_chain([first.inverse_h5, second.inverse_h5])
-    except NodeRegError as error:
+    except (DataError, MissingInputError) as error:
         names = " and ".join(part.outputs.name for part in job.parts)
         msg = f"{error} {job.outputs.name} is composed of {names}: run with --force to make all of them anew."
         raise DataError(msg) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal
 
@@ -39,6 +39,8 @@ class Hardware:
     mem_mb
         Most memory of the run in MB (10^6 bytes) where the user has set it, and how many processes share
         that.
+    gpu_processes
+        How many processes share the GPU.
     """
 
     device: torch.device
@@ -47,6 +49,7 @@ class Hardware:
     note: str = ""
     mem_mb: int | None = None
     processes: int = 1
+    gpu_processes: int = 1
 
 
 def peak_device_memory_mib(hardware: Hardware) -> float | None:
@@ -107,6 +110,19 @@ def use_threads(threads: int) -> None:
     numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
 
 
+def own_hardware(resources: Resources) -> Hardware:
+    """Find what the process of the run itself computes on: no GPU where dask workers do the pairs.
+
+    Raises
+    ------
+    UsageError
+        See :func:`choose_hardware`.
+    """
+    if resources.executor == "local":
+        return choose_hardware(resources)
+    return replace(choose_hardware(replace(resources, device="cpu")), name="that of each dask worker")
+
+
 def choose_hardware(resources: Resources) -> Hardware:
     """Find the device that was asked for and set the thread counts of torch and numba.
 
@@ -115,10 +131,11 @@ def choose_hardware(resources: Resources) -> Hardware:
     UsageError
         If a CUDA device was asked for and is not there, or the name is unknown.
     """
-    threads = resources.omp_nthreads or max(1, _usual_threads() // resources.n_procs)
+    threads = resources.threads or max(1, _usual_threads() // resources.n_procs)
     use_threads(threads)
     there = torch.cuda.is_available()
-    limits = (resources.mem_mb, resources.n_procs)
+    gpus = resources.gpus if isinstance(resources.gpus, int) else 1
+    limits = (resources.mem_mb, resources.n_procs, max(resources.n_procs // gpus, 1))
     if resources.device == "cpu" or (resources.device == "auto" and not there):
         note = "" if resources.device == "cpu" else "No CUDA device was found: computing on the CPU."
         return Hardware(torch.device("cpu"), f"CPU, {threads} threads", threads, note, *limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from bids_nodereg.app.case_clashes import tell_cases
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.bids.candidates import candidate_table, candidates_as_json
 from bids_nodereg.plain_text import printable
@@ -25,6 +26,7 @@ def dry_run(config: RunConfig, console: Console) -> int:
     """
     dataset = open_input(config)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
+    tell_cases(dataset, participants)
     candidates = [candidate for participant in participants for candidate in participant.candidates]
     left_out = [left for participant in participants for left in participant.left_out]
     if config.json_output:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.evaluate import Evidence, LabelPair, evaluate_maps
 from bids_nodereg.app.evaluate_results import Result, write_results
-from bids_nodereg.errors import DataError, NodeRegError, UsageError
+from bids_nodereg.app.labels import read_lookup
+from bids_nodereg.errors import NodeRegError, UsageError
 from bids_nodereg.imaging.chain_files import TransformFile, read_chain, transform_file
 from bids_nodereg.imaging.points import pair_points, read_points
 from bids_nodereg.imaging.volume import read_image, read_labels, read_mask
-from bids_nodereg.tables import read_table, read_tasks
+from bids_nodereg.tables import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -211,14 +212,5 @@ def _grid(path: Path) -> Grid:
 def _labels(request: Request) -> LabelPair | None:
     if request.fixed_dseg is None or request.moving_dseg is None:
         return None
-    names = {} if request.lookup is None else _read_lookup(request.lookup)
+    names = {} if request.lookup is None else read_lookup(request.lookup)
     return LabelPair(read_labels(request.fixed_dseg), read_labels(request.moving_dseg), names)
-
-
-def _read_lookup(path: Path) -> dict[int, str]:
-    rows = read_table(path, ("index", "name"))
-    try:
-        return {int(row["index"]): row["name"] for _, row in rows}
-    except ValueError as error:
-        msg = f"{path}: column index needs whole numbers ({error})."
-        raise DataError(msg) from error

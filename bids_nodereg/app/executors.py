@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Event
@@ -16,16 +16,19 @@ from bids_nodereg.app.attempt import (
     open_attempt,
     solve_attempt,
 )
+from bids_nodereg.app.begun import Begun
 from bids_nodereg.app.claims import Claims
 from bids_nodereg.app.device import can_overlap, choose_hardware, use_threads
 from bids_nodereg.app.images import PreparedImages, room_of
+from bids_nodereg.app.limits import TimeLimit
 from bids_nodereg.app.pipeline import Stages, one_by_one, overlapping
 from bids_nodereg.app.progress import PlainProgress, StoppingProgress
 from bids_nodereg.app.retry import code_of, words_of
 from bids_nodereg.app.shared import Run
 from bids_nodereg.app.status import Status
-from bids_nodereg.app.turns import WaitingTurns
+from bids_nodereg.app.turns import TimedTurns, while_there_is_time
 from bids_nodereg.app.workers import Lost, Work, in_workers
+from bids_nodereg.errors import OutputError
 from bids_nodereg.temporaries import remove_forgotten
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from bids_nodereg.app.jobs import Job
     from bids_nodereg.app.pages import Pages
     from bids_nodereg.app.progress import Progress
+    from bids_nodereg.app.retry import Trouble
+    from bids_nodereg.app.slots import Slots
     from bids_nodereg.config import RunConfig
 
 LOG = logging.getLogger("nodereg")
@@ -71,10 +76,14 @@ class Executor(Protocol):
         ...
 
 
-def executor_of(config: RunConfig, run: Run, progress: Progress) -> Executor:
-    """Give the way that the options ask for."""
-    if config.resources.n_procs > 1 or config.resources.isolate:
-        return partial(in_processes, config=config, run=run)
+def executor_of(config: RunConfig, run: Run, progress: Progress, slots: Slots | None = None) -> Executor:
+    """Give the way that the options ask for; `slots` are the GPUs that have a process each, if any have."""
+    if config.resources.executor == "dask":
+        from bids_nodereg.app.dask_executor import on_dask
+
+        return partial(on_dask, config=config, run=run)
+    if slots is not None or config.resources.n_procs > 1 or config.resources.isolate:
+        return partial(in_processes, config=config, run=run, slots=slots)
     return partial(in_this_process, config=config, run=run, progress=progress)
 
 
@@ -87,44 +96,96 @@ def in_this_process(
     progress: Progress,
 ) -> Generator[Status]:
     """One pair after the other, overlapping where the machine has room for that."""
+
+    def ended(turn: Turn, status: Status) -> Status:
+        run.limit.end(turn.number)
+        return after(turn, status)
+
     stages: Stages[Turn, tuple[Turn, Attempt], tuple[Turn, Attempt], Status] = Stages(
         open=lambda turn: (turn, open_attempt(_attempt(turn, run, progress), config, run)),
         solve=lambda held: (held[0], solve_attempt(held[1], config, run)),
-        close=lambda held: after(held[0], close_attempt(held[1], config, run)),
+        close=lambda held: ended(held[0], close_attempt(held[1], config, run)),
         alone=lambda held: needs_all_memory(held[1], run),
     )
     # The first failure is to be the last thing that happens: nothing may be under way beside it.
     alone = config.fail_fast or any(turn.is_last for turn in turns)
+    in_time = while_there_is_time(turns, run.limit)
     if alone or not can_overlap(run.hardware):
-        yield from one_by_one(turns, stages)
+        yield from one_by_one(in_time, stages)
     else:
         begin = partial(use_threads, run.hardware.threads)
-        with closing(overlapping(turns, stages, run.stop, begin)) as ended:
-            yield from ended
+        with closing(overlapping(in_time, stages, run.stop, begin)) as statuses:
+            yield from statuses
 
 
 def in_processes(
-    turns: Sequence[Turn], after: Callable[[Turn, Status], Status], *, config: RunConfig, run: Run
+    turns: Sequence[Turn],
+    after: Callable[[Turn, Status], Status],
+    *,
+    config: RunConfig,
+    run: Run,
+    slots: Slots | None = None,
 ) -> Generator[Status]:
-    """Several pairs at a time, each in a worker process; pairs that are tried again one at a time."""
-    work = Work(prepare_worker, (config, run.run_id, run.folder, run.pages), WaitingTurns)
+    """Several pairs at a time, each in a worker process; pairs that are tried again one at a time.
+
+    A GPU that is lost is not used again, and its pair is put back; the loss of the last one ends the run.
+    """
+    waiting = TimedTurns(turns, run.limit)
+    arguments = (config, run.run_id, run.folder, run.pages)
+    work = Work(prepare_worker, arguments, lambda _turns: waiting)
+    if slots is not None:
+        work = replace(work, slots=slots, why_unfit=_why_unfit)
     count = 1 if any(turn.is_last for turn in turns) else config.resources.n_procs
     results = in_workers(turns, work, count)
-    with closing(results) as ended:
-        for turn, status in ended:
-            yield after(turn, _lost(turn, status) if isinstance(status, Lost) else status)
+    try:
+        with closing(results) as ended:
+            for turn, result in ended:
+                if isinstance(result, Lost):
+                    clear_mark(turn, run)
+                yield after(turn, _status_of(turn, result, slots))
+    finally:
+        for turn in waiting.under_way.values():  # their processes were ended, and did not die
+            clear_mark(turn, run)
 
 
-def prepare_worker(config: RunConfig, run_id: str, folder: Path, pages: Pages) -> Callable[[Turn], Status]:
-    """Make a worker process ready; gives what does one pair in it."""
+def clear_mark(turn: Turn, run: Run) -> None:
+    """Take away the mark that a worker of this run has left, unless another run has the pair by now."""
+    outputs = turn.job.outputs
+    with suppress(OutputError):  # a mark that stays costs a pair its place in the order, and no result
+        if run.claims.take(outputs.claim):
+            run.begun.remove_of_worker(outputs.name)
+            run.claims.give_back(outputs.claim)
+
+
+def _why_unfit(status: Status) -> str:
+    return status.error if status.trouble == "device lost" else ""
+
+
+def _status_of(turn: Turn, result: Status | Lost, slots: Slots | None) -> Status:
+    """How a pair ended in a worker, told apart by whether other GPUs are left where one was lost."""
+    if not isinstance(result, Lost):
+        if slots is None or not len(slots) or result.trouble != "device lost":
+            return result
+        return replace(result, trouble="gpu lost")
+    if not result.is_place_lost or slots is None:
+        return lost_status(turn, result, "worker lost")
+    return lost_status(turn, result, "gpu lost" if len(slots) else "device lost")
+
+
+def prepare_worker(
+    config: RunConfig, run_id: str, folder: Path, pages: Pages, stop: Event | None = None
+) -> Callable[[Turn], Status]:
+    """Make a worker process ready; gives what does one pair in it, and ends early when `stop` is set."""
     hardware = choose_hardware(config.resources)
     images = PreparedImages(config.settings, hardware.device, room_of(hardware))
-    claims = Claims(config.output_dir)
-    run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims)
+    claims, begun = Claims(config.output_dir), Begun(config.output_dir, run_id)
+    stop = stop or Event()
+    run = Run(run_id, folder, config.settings, hardware, images, pages, stop, claims, begun, TimeLimit())
 
     def do(turn: Turn) -> Status:
         attempt = _attempt(turn, run, PlainProgress())
-        return close_attempt(solve_attempt(open_attempt(attempt, config, run), config, run), config, run)
+        with claims, begun:  # the mark goes while the claim is held
+            return close_attempt(solve_attempt(open_attempt(attempt, config, run), config, run), config, run)
 
     return do
 
@@ -135,17 +196,15 @@ def _attempt(turn: Turn, run: Run, progress: Progress) -> Attempt:
     return Attempt(turn.job, place, StoppingProgress(heard, run.stop), is_last=turn.is_last)
 
 
-def _lost(turn: Turn, lost: Lost) -> Status:
+def lost_status(turn: Turn, lost: Lost, trouble: Trouble) -> Status:
     """How a pair ended whose process died; what it was writing is cleared away."""
-    name = turn.job.outputs.name
-    for folder in (turn.job.outputs.folder, turn.job.outputs.figures_dir):
+    name, outputs = turn.job.outputs.name, turn.job.outputs
+    for folder in (outputs.folder, outputs.figures_dir, outputs.out_dir / "logs"):
         remove_forgotten(folder)
     LOG.error("[%d/%d] %s: its process was %s.", turn.number, turn.count, name, lost.how)
-    told = f"{lost.how}: {words_of('worker lost')}"
-    code = code_of("worker lost")
-    return Status(
-        name, turn.job.pair.moving.subject, "failed", error=told, exit_code=code, trouble="worker lost"
-    )
+    told = f"{lost.how}: {words_of(trouble)}"
+    subject = turn.job.pair.moving.subject
+    return Status(name, subject, "failed", error=told, exit_code=code_of(trouble), trouble=trouble)
 
 
 def as_last(turns: Sequence[Turn]) -> list[Turn]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from bids_nodereg.app.kinds import kind_of
+from bids_nodereg.app.labels import label_names, shared_labels
 from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
 from bids_nodereg.imaging.prepare import onto_grid
@@ -116,25 +116,10 @@ def _label_overlaps(
     pair: Pair, inputs: Inputs, solution: Solution, threads: int
 ) -> tuple[Overlaps, Overlaps]:
     """Overlap of the first label map that both images have, by the affine alone and by the whole map."""
-    shared = [
-        (fixed, moving)
-        for moving in pair.moving_dseg
-        for fixed in pair.fixed_dseg
-        if fixed.desc == moving.desc
-    ]
-    if not shared:
+    shared = shared_labels(pair)
+    if shared is None:
         return (), ()
-    names = _label_names(shared[0][0].lookup)
-    fixed, moving = (read_labels(label_map.path) for label_map in shared[0])
+    names = label_names(shared[0].lookup)
+    fixed, moving = (read_labels(label_map.path) for label_map in shared)
     maps = SpatialMap(solution.affine), solution.forward
     return overlaps_under(maps, (fixed, moving), inputs.fixed.volume.grid, names, threads)
-
-
-def _label_names(lookup: Path | None) -> dict[int, str]:
-    """Names of the labels from the BIDS look-up table, columns ``index`` and ``name``; none without one."""
-    if lookup is None:
-        return {}
-    table = pd.read_csv(lookup, sep="\t", encoding="utf-8-sig")
-    if not {"index", "name"} <= set(table.columns):
-        return {}
-    return {int(code): str(name) for code, name in zip(table["index"], table["name"], strict=True)}

@@ -109,7 +109,7 @@ def plan_pair(inputs: Inputs, settings: Settings, hardware: Hardware) -> Plan:
         If it does not fit in any way.
     """
     kind: Kind = "cpu" if hardware.device.type == "cpu" else "cuda"
-    gpu = device_room(hardware.device, hardware.processes)
+    gpu = device_room(hardware.device, hardware.gpu_processes)
     host = host_room(hardware.mem_mb, hardware.processes)
     try:
         return choose(_needs(inputs, settings, kind), settings, host, gpu)

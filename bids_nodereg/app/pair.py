@@ -13,9 +13,11 @@ import torch
 from bids_nodereg.app.device import on_stream, peak_device_memory_mib
 from bids_nodereg.app.doubts import doubt_measures
 from bids_nodereg.app.extra_files import without_unreadable
+from bids_nodereg.app.images import room_of
 from bids_nodereg.app.inputs import head_note, lesion_note
 from bids_nodereg.app.judge import judge
 from bids_nodereg.app.kinds import kind_of, limits_of
+from bids_nodereg.app.labels import refuse_damaged_labels
 from bids_nodereg.app.memory import plan_on_cpu, plan_pair
 from bids_nodereg.app.present import present_pair
 from bids_nodereg.app.provenance import peak_memory_mib, software
@@ -129,6 +131,7 @@ def open_pair(job: Job, run: Run, progress: PairProgress) -> OpenedPair:
     progress.stage("reading and preparing")
     told = dict(fingerprint(job, run.settings))
     job, left_out = without_unreadable(job)
+    refuse_damaged_labels(job.pair, room_of(run.hardware))
     history: list[Step] = []
     device = run.hardware.device
     with on_stream(device, "opening"):

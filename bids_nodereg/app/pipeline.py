@@ -6,6 +6,7 @@ pairs are held at a time, whatever their number: one ahead, one behind.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ Task = TypeVar("Task")
 Opened = TypeVar("Opened")
 Solved = TypeVar("Solved")
 Result = TypeVar("Result")
+
+LOG = logging.getLogger("nodereg")
 
 NICENESS = 5
 """Of the threads beside the main one: they take the cores that the registration leaves."""
@@ -66,6 +69,8 @@ def overlapping(
 ) -> Generator[Result, None, None]:
     """Open the next task and close the last one in threads beside the one that is solved.
 
+    Where the system gives no more threads, the tasks are done one by one, which the log says.
+
     Parameters
     ----------
     tasks
@@ -86,6 +91,10 @@ def overlapping(
     """
     queue = iter(tasks)
     with _Beside("opening", begin) as opener, _Beside("closing", begin) as closer:
+        if not (opener.is_there() and closer.is_there()):
+            LOG.warning("The system gives no more threads (ulimit -u): pairs are done without overlap.")
+            yield from one_by_one(queue, stages)
+            return
         closing: deque[Future[Result]] = deque()
         try:
             opening = _next(queue, stages, opener)
@@ -127,8 +136,20 @@ class _Beside(ThreadPoolExecutor):
     def __init__(self, name: str, begin: Callable[[], None]) -> None:
         super().__init__(max_workers=1, thread_name_prefix=name, initializer=_begin, initargs=(begin,))
 
+    def is_there(self) -> bool:
+        """Start the thread; whether the system gave one."""
+        try:
+            self.submit(_nothing)
+        except RuntimeError:
+            return False
+        return True
+
     def __exit__(self, *_error: object) -> None:
         self.shutdown(wait=True, cancel_futures=True)
+
+
+def _nothing() -> None:
+    """Work for a thread that has only to be there."""
 
 
 def _begin(begin: Callable[[], None]) -> None:

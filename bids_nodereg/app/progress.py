@@ -165,9 +165,23 @@ def describe(step: Step) -> str:
 
 @contextmanager
 def open_progress(console: Console) -> Iterator[Progress]:
-    """A live display where the console is a terminal, plain lines where it is not."""
-    if not console.is_terminal:
+    """A live display where the console is a terminal, plain lines where it is not.
+
+    Plain lines too where the system gives no thread that draws the display.
+    """
+    live = Live(console=console, refresh_per_second=4, transient=True)
+    if not console.is_terminal or not _is_drawn(live):
         yield PlainProgress()
         return
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    with live:
         yield LiveProgress(live)
+
+
+def _is_drawn(live: Live) -> bool:
+    """Start a display; whether the system gave it a thread."""
+    try:
+        live.start()
+    except RuntimeError:
+        live.stop()
+        return False
+    return True

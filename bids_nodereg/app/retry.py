@@ -11,7 +11,9 @@ from bids_nodereg.files import system_error
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Trouble = Literal["", "another run", "memory", "device memory", "device lost", "storage", "worker lost"]
+Trouble = Literal[
+    "", "another run", "memory", "device memory", "device lost", "gpu lost", "storage", "worker lost"
+]
 """Why a pair did not end that may be otherwise the next time; empty for an error that would come again."""
 
 PAUSE_S = 5.0
@@ -32,11 +34,13 @@ _WORDS: dict[Trouble, str] = {
     "memory": "out of memory. Give the run more, use fewer --n-procs, or a coarser --working-resolution.",
     "device memory": "out of GPU memory. Take a GPU with more, one that nobody else uses, or --device cpu.",
     "device lost": "the GPU was lost. See the messages of its driver (nvidia-smi, dmesg), and run again.",
+    "gpu lost": "its GPU was lost, and those that are left may do it. See the messages of the driver "
+    "(nvidia-smi, dmesg), and run again.",
     "storage": "the storage did not answer. Run again when the file system is well.",
     "worker lost": "its process was killed twice, or could not be started. Look for the kernel's "
     "out-of-memory messages (dmesg), and at the limits (ulimit -a).",
 }
-_CODES: dict[Trouble, int] = {"device lost": TemporaryError.exit_code, "storage": TemporaryError.exit_code}
+_CODES: dict[Trouble, int] = dict.fromkeys(("device lost", "gpu lost", "storage"), TemporaryError.exit_code)
 
 
 def trouble_of(error: BaseException) -> Trouble:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
+from bids_nodereg.app.begun import Begun
+from bids_nodereg.app.case_clashes import refuse_clash_on_disk, tell_cases
 from bids_nodereg.app.claims import Claims
-from bids_nodereg.app.device import choose_hardware
+from bids_nodereg.app.device import own_hardware
 from bids_nodereg.app.executors import executor_of
 from bids_nodereg.app.extras import labels_used
 from bids_nodereg.app.facts import methods_facts
 from bids_nodereg.app.gate import EXIT_CODE, kept_verdict, refused
+from bids_nodereg.app.gpus import gpu_slots, with_gpus
 from bids_nodereg.app.images import PreparedImages, room_of
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.app.leftovers import clear_leftovers
+from bids_nodereg.app.limits import TimeLimit, process_age_s
 from bids_nodereg.app.log import log_to_file
 from bids_nodereg.app.pages import Pages, is_registered, write_pages
 from bids_nodereg.app.present import kept_facts
@@ -39,7 +44,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bids_nodereg.app.executors import Executor
     from bids_nodereg.app.jobs import Participant
+    from bids_nodereg.app.progress import Progress
     from bids_nodereg.bids.dataset import Dataset
     from bids_nodereg.config import RunConfig
 
@@ -56,6 +63,7 @@ def run_participants(config: RunConfig, console: Console) -> int:
     NodeRegError
         If the input, the selection or the output folder cannot be used at all.
     """
+    limit = TimeLimit(config.resources.time_limit_s, process_age_s())
     dataset = open_input(config)
     # Only a run over the whole data set validates it: ten thousand array tasks must not.
     if not config.skip_bids_validation and not config.selection.participant_label:
@@ -63,7 +71,8 @@ def run_participants(config: RunConfig, console: Console) -> int:
     check_output_folder(config.output_dir)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
     refuse_nothing(config, participants)
-    hardware = choose_hardware(config.resources)
+    config, gpus = with_gpus(config)
+    hardware = own_hardware(config.resources)
     library = viewer_library() if config.interactive_report else ""
     run_id = new_run_id()
     pages = Pages(run_id, hardware.threads, library)
@@ -72,7 +81,9 @@ def run_participants(config: RunConfig, console: Console) -> int:
     with log_to_file(folder / "run.log"):
         LOG.info("nodereg %s, run %s", __version__, run_id)
         write_text(folder / "config.toml", as_toml(config, nodereg_version=__version__, run_id=run_id))
+        clashing = tell_cases(dataset, participants)
         _write_dataset_level(config, dataset, participants)
+        refuse_clash_on_disk(clashing, config.output_dir)
         _write_citation(config, participants)
         if config.boilerplate_only:
             LOG.info("Methods text: %s", config.output_dir / "logs" / "CITATION.md")
@@ -87,13 +98,29 @@ def run_participants(config: RunConfig, console: Console) -> int:
                 LOG.warning(participant.message)
         clear_leftovers(participants, config.output_dir)
         images = PreparedImages(config.settings, hardware.device, room_of(hardware))
-        with open_progress(console) as progress, Claims(config.output_dir) as claims:
-            run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims)
-            execute = executor_of(config, run, progress)
-            statuses, page_codes = register_all(config, participants, run, execute)
+        claims, begun = Claims(config.output_dir), Begun(config.output_dir, run_id)
+        with open_progress(console) as progress, claims, begun:
+            run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims, begun, limit)
+            execute, apart = _executors(config, run, progress, gpus)
+            statuses, page_codes = register_all(config, participants, run, execute, apart)
         _write_citation(config, participants)
         count = sum(len(participant.jobs) for participant in participants)
-        return _summary(statuses, count, config) or _one_code(page_codes)
+        code = _summary(statuses, count, config) or _one_code(page_codes)
+        if limit.is_reached:
+            left = count - len(statuses)
+            LOG.warning("Time limit: %d pair(s) are left. Run the same command again to go on.", left)
+        return TemporaryError.exit_code if limit.is_reached else code
+
+
+def _executors(
+    config: RunConfig, run: Run, progress: Progress, gpus: tuple[str, ...]
+) -> tuple[Executor, Executor]:
+    """Give the way to do pairs that the options ask for, and one that keeps each in a process of its own."""
+    slots = gpu_slots(gpus, config.resources.n_procs) if gpus else None
+    if gpus:
+        LOG.info("%d process(es) on the GPUs %s", config.resources.n_procs, ", ".join(gpus))
+    isolated = replace(config, resources=replace(config.resources, isolate=True))
+    return executor_of(config, run, progress, slots), executor_of(isolated, run, progress, slots)
 
 
 def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.log import log_to
-from bids_nodereg.errors import TemporaryError
+from bids_nodereg.errors import NodeRegError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +25,7 @@ def serve(pipe: Connection, prepare: Callable[..., Callable[[Any], Any]], argume
     Parameters
     ----------
     pipe
-        Brings tasks; takes ``("log", level, text)`` and ``("result", result, resident MiB)``.
+        Brings tasks; takes ``("log", level, text)``, ``("ready",)`` and ``("result", result, resident MiB)``.
     prepare, arguments
         See :class:`bids_nodereg.app.workers.Work`.
     """
@@ -37,10 +38,28 @@ def serve(pipe: Connection, prepare: Callable[..., Callable[[Any], Any]], argume
 
     with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
         log_to(lambda level, text: tell("log", level, text))
-        do = prepare(*arguments)
+        do = _prepared(prepare, arguments, tell)
+        tell("ready")
         while True:
             result = do(pipe.recv())
             tell("result", result, resident_mib())
+
+
+def _prepared(
+    prepare: Callable[..., Callable[[Any], Any]], arguments: tuple[Any, ...], tell: Callable[..., None]
+) -> Callable[[Any], Any]:
+    """Make ready; what is wrong with the machine is said in the log of the run.
+
+    Raises
+    ------
+    SystemExit
+        If it is.
+    """
+    try:
+        return prepare(*arguments)
+    except NodeRegError as error:
+        tell("log", logging.ERROR, f"A worker process cannot begin: {error}")
+        raise SystemExit(1) from error
 
 
 def resident_mib() -> float:

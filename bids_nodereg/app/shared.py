@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from threading import Event
 
+    from bids_nodereg.app.begun import Begun
     from bids_nodereg.app.claims import Claims
     from bids_nodereg.app.device import Hardware
     from bids_nodereg.app.images import PreparedImages
+    from bids_nodereg.app.limits import TimeLimit
     from bids_nodereg.app.pages import Pages
     from bids_nodereg.config import Settings
 
@@ -38,6 +40,10 @@ class Run:
         Set when the run is to end, for the threads beside the main one.
     claims
         The pairs that other runs are to leave alone.
+    begun
+        Marks of the pairs that are under way.
+    limit
+        Whether there is time for another pair.
     """
 
     run_id: str
@@ -48,3 +54,5 @@ class Run:
     pages: Pages
     stop: Event
     claims: Claims
+    begun: Begun
+    limit: TimeLimit

@@ -123,10 +123,13 @@ def why_not_done(job: Job, settings: Settings) -> str:
     Done means: the forward sidecar is there, was written last, agrees with the settings, the
     version and the input files, and the files it stands for are there as they were written.
     """
-    stale, missing = _why_stale(job, settings), _missing(job, settings)
-    if stale or missing:
-        return stale or f"{missing[0].name} is missing"
-    return "a grid of the template has changed" if _has_other_grids(job) else ""
+    sidecar = _sidecar(job)
+    stale = _why_stale(job, settings, sidecar)
+    if stale:
+        return stale
+    if missing := _missing(job, settings, sidecar):
+        return f"{missing[0].name} is missing"
+    return "a grid of the template has changed" if _has_other_grids(job, sidecar) else ""
 
 
 def lacks_only_images(job: Job, settings: Settings) -> bool:
@@ -134,21 +137,21 @@ def lacks_only_images(job: Job, settings: Settings) -> bool:
 
     They are missing on a grid that was asked for later, or the file of a grid has changed.
     """
-    if job.pair.template is None or _why_stale(job, settings):
+    if job.pair.template is None:
         return False
-    missing = _missing(job, settings)
+    sidecar = _sidecar(job)
+    if _why_stale(job, settings, sidecar):
+        return False
+    missing = _missing(job, settings, sidecar)
     images = f"_space-{job.outputs.to_label}_"
-    return all(images in path.name for path in missing) and (bool(missing) or _has_other_grids(job))
+    return all(images in path.name for path in missing) and (bool(missing) or _has_other_grids(job, sidecar))
 
 
-def _why_stale(job: Job, settings: Settings) -> str:
+def _why_stale(job: Job, settings: Settings, sidecar: Mapping[str, Any]) -> str:
     """Why what is there is not the result of these inputs and settings; empty when it is."""
     path = job.outputs.forward_json
-    if not path.exists():
-        return NOT_YET
-    sidecar = _sidecar(job)
     if not sidecar:
-        return f"{path.name} cannot be read"
+        return f"{path.name} cannot be read" if path.exists() else NOT_YET
     wanted = fingerprint(job, settings)
     reasons = {
         "NoderegVersion": "made by another version of nodereg",
@@ -194,22 +197,22 @@ def _why_no_verdict(job: Job) -> str:
     return f"{path.name} cannot be read" if is_damaged else ""
 
 
-def _has_other_grids(job: Job) -> bool:
+def _has_other_grids(job: Job, sidecar: Mapping[str, Any]) -> bool:
     """Whether a grid that is asked for is not the one of the images that are there."""
-    known = _sidecar(job).get(GRIDS, {})
+    known = sidecar.get(GRIDS, {})
     return any(known.get(uri) != digest for uri, digest in grid_digests(job).items())
 
 
-def _missing(job: Job, settings: Settings) -> list[Path]:
+def _missing(job: Job, settings: Settings, sidecar: Mapping[str, Any]) -> list[Path]:
     """Files of a finished pair that are not there: what is asked for now, and what was written then."""
-    needed = (*_files_of(_as_carried(job), settings), report_data(job))
-    written = recorded(_sidecar(job), job.outputs.out_dir)
+    needed = (*_files_of(_as_carried(job, sidecar), settings), report_data(job))
+    written = recorded(sidecar, job.outputs.out_dir)
     return [file for file in dict.fromkeys((*needed, *written)) if not file.is_file()]
 
 
-def _as_carried(job: Job) -> Job:
+def _as_carried(job: Job, sidecar: Mapping[str, Any]) -> Job:
     """The job without the files that could not be carried along when it was done."""
-    left_out = _sidecar(job).get(NOT_CARRIED)
+    left_out = sidecar.get(NOT_CARRIED)
     if not isinstance(left_out, (list, dict)):
         return job
     extras = tuple(extra for extra in job.pair.moving_extras if extra.asked or extra.uri not in left_out)

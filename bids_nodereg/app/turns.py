@@ -7,9 +7,10 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from bids_nodereg.app.executors import Turn
+    from bids_nodereg.app.limits import TimeLimit
 
 
 class WaitingTurns:
@@ -100,6 +101,55 @@ class WaitingTurns:
         while heap and (heap[0][0] not in self._ready or self._at_work[heap[0][1]]):
             heappop(heap)
         return heap[0][0] if heap else None
+
+
+class TimedTurns:
+    """Turns that wait, of which none is given any more when there is no time for it.
+
+    Parameters
+    ----------
+    turns
+        See :class:`WaitingTurns`.
+    limit
+        Of the run.
+    """
+
+    def __init__(self, turns: Sequence[Turn], limit: TimeLimit) -> None:
+        self._waiting = WaitingTurns(turns)
+        self._limit = limit
+        self.under_way: dict[int, Turn] = {}
+        """Those that were taken and have not ended, by their numbers."""
+
+    def __len__(self) -> int:
+        """How many wait, and may be done."""
+        return 0 if self._limit.is_reached else len(self._waiting)
+
+    def has_ready(self) -> bool:
+        """Whether there is one that may be begun now."""
+        return self._waiting.has_ready() and self._limit.allows()
+
+    def take(self, last: Turn | None) -> Turn | None:
+        """Take the next pair for a worker, whose last one is given; None where none may be begun now."""
+        turn = self._waiting.take(last) if self.has_ready() else None
+        if turn is not None:
+            self._limit.begin(turn.number)
+            self.under_way[turn.number] = turn
+        return turn
+
+    def end(self, turn: Turn) -> None:
+        """Take note that a pair that was taken has ended, well or not."""
+        self._limit.end(turn.number)
+        self.under_way.pop(turn.number, None)
+        self._waiting.end(turn)
+
+
+def while_there_is_time(turns: Iterable[Turn], limit: TimeLimit) -> Iterator[Turn]:
+    """Give one turn after the other, and none any more when there is no time for it."""
+    for turn in turns:
+        if not limit.allows():
+            return
+        limit.begin(turn.number)
+        yield turn
 
 
 def _name(turn: Turn) -> str:

@@ -15,10 +15,13 @@ from multiprocessing import connection
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from bids_nodereg.app.served import serve
+from bids_nodereg.app.slots import Slots, environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
     from multiprocessing.context import SpawnProcess
+
+    from bids_nodereg.app.slots import Slot
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -41,9 +44,13 @@ class Lost:
     ----------
     how
         In words, such as ``killed by SIGKILL``.
+    is_place_lost
+        Whether its place is not used again, because a process there ended before it was ready, or two in a
+        row were killed before they were.
     """
 
     how: str
+    is_place_lost: bool = False
 
 
 class Waiting(Protocol[Task]):
@@ -78,11 +85,17 @@ class Work(Generic[Task, Result]):
         Of `prepare`; sent to each process.
     wait
         Gives the line that the tasks wait in.
+    slots
+        Places to work at; None where all processes are alike.
+    why_unfit
+        From a result: why its place is not to be used again; empty where it is.
     """
 
     prepare: Callable[..., Callable[[Task], Result]]
     arguments: tuple[Any, ...]
     wait: Callable[[Sequence[Task]], Waiting[Task]]
+    slots: Slots | None = None
+    why_unfit: Callable[[Result], str] = lambda _result: ""
 
 
 def in_workers(
@@ -119,14 +132,16 @@ def in_workers(
 class _Worker(Generic[Task]):
     """One process, as its parent sees it."""
 
-    def __init__(self, work: Work[Task, Any]) -> None:
+    def __init__(self, work: Work[Task, Any], slot: Slot) -> None:
+        self.slot = slot
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process: SpawnProcess = context.Process(
             target=serve, args=(theirs, work.prepare, work.arguments), name="nodereg-worker", daemon=True
         )
         try:
-            self.process.start()
+            with environment_of(slot):
+                self.process.start()
         except BaseException:
             self.pipe.close()
             raise
@@ -134,6 +149,8 @@ class _Worker(Generic[Task]):
             theirs.close()  # so that its death ends the pipe
         self.task: Task | None = None
         self.last: Task | None = None
+        self.is_ready = False
+        """Whether it has said that it is."""
         self._done = 0
         self._first_mib = 0.0
 
@@ -167,9 +184,12 @@ class _Crew(Generic[Task, Result]):
     def __init__(self, tasks: Sequence[Task], work: Work[Task, Result], count: int) -> None:
         self._waiting = work.wait(tasks)
         self._work = work
+        self._slots = Slots([("", {})] * count) if work.slots is None else work.slots
         self._count = count
         self._workers: list[_Worker[Task]] = []
         self._given_up: list[tuple[Task, Lost]] = []
+        self._false_starts: set[str] = set()
+        """Names of places whose last process was killed before it was ready."""
 
     def hand_out(self) -> bool:
         """Give every idle worker a task, and start those that are missing; whether anything is being done.
@@ -184,7 +204,7 @@ class _Crew(Generic[Task, Result]):
                 self._give_next(worker)
         self._start_missing()
         is_busy = bool(self._busy() or self._given_up)
-        if len(self._waiting) and not is_busy:
+        if len(self._waiting) and len(self._slots) and not is_busy:
             msg = f"{len(self._waiting)} tasks wait for one another"
             raise RuntimeError(msg)
         return is_busy
@@ -213,14 +233,19 @@ class _Crew(Generic[Task, Result]):
             worker.process.kill()
             worker.process.join()
             worker.pipe.close()
+            self._slots.give_back(worker.slot)
         self._workers.clear()
 
     def _start_missing(self) -> None:
         """Start the workers that there is something to do for; one that is refused costs a task at most."""
         while len(self._workers) < self._count and self._waiting.has_ready():
+            slot = self._slots.take()
+            if slot is None:
+                return
             try:
-                worker: _Worker[Task] = _Worker(self._work)
+                worker: _Worker[Task] = _Worker(self._work, slot)
             except OSError as error:  # too many processes, or no memory for another
+                self._slots.give_back(slot)
                 self._do_without(error)
                 return
             self._workers.append(worker)
@@ -242,24 +267,53 @@ class _Crew(Generic[Task, Result]):
             self._given_up.append((task, Lost(f"not started ({reason})")))
 
     def _heard(self, worker: _Worker[Task]) -> Result | Lost | None:
-        """Take one message: a line for the log, or a result."""
+        """Take one message: a line for the log, that the worker is ready, or a result."""
         try:
             kind, *rest = worker.pipe.recv()
         except (EOFError, OSError):
-            self._dismiss(worker)
-            return Lost(worker.how_it_died())
+            return self._died(worker)
         if kind == "log":
             LOG.log(rest[0], "%s", rest[1])
             return None
+        if kind == "ready":
+            worker.is_ready = True
+            self._false_starts.discard(worker.slot.name)
+            return None
         result, rss_mib = rest
-        if not worker.rest(rss_mib):
+        is_fit = worker.rest(rss_mib)
+        if why := self._work.why_unfit(result):
+            self._dismiss(worker, why)
+        elif not is_fit:
             self._dismiss(worker)
         return result  # type: ignore[no-any-return]
 
-    def _dismiss(self, worker: _Worker[Task]) -> None:
+    def _died(self, worker: _Worker[Task]) -> Lost:
+        """Take note of a death; a place where none gets ready is not tried with every task."""
+        how = worker.how_it_died()
+        is_place_lost = self._work.slots is not None and self._is_place_lost(worker)
+        self._dismiss(worker, f"a process there could not begin ({how})" if is_place_lost else "")
+        return Lost(how, is_place_lost)
+
+    def _is_place_lost(self, worker: _Worker[Task]) -> bool:
+        """Whether a death is the fault of its place.
+
+        A process that was killed before it was ready may have been killed for want of memory; a second one
+        in a row was not, nor one that ended by itself.
+        """
+        if worker.is_ready:
+            return False
+        name, is_first = worker.slot.name, worker.slot.name not in self._false_starts
+        self._false_starts.add(name)
+        return (worker.process.exitcode or 0) > 0 or not is_first
+
+    def _dismiss(self, worker: _Worker[Task], why_unfit: str = "") -> None:
         """Let a worker go: an end of the pipe is an end of the work."""
         self._workers.remove(worker)
         worker.pipe.close()
+        if why_unfit:
+            self._slots.give_up(worker.slot, why_unfit)
+        else:
+            self._slots.give_back(worker.slot)
 
     def _busy(self) -> list[_Worker[Task]]:
         return [worker for worker in self._workers if worker.task is not None]

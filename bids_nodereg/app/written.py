@@ -53,22 +53,21 @@ def why_changed(sidecar: Mapping[str, Any], mark: Path, out_dir: Path) -> str:
     if not isinstance(kept, dict):
         return "there is no record of its files"
     finished_ns = mark.stat().st_mtime_ns
-    newest = _newest_ns(out_dir / name for name in kept)
-    names = (name for name, known in kept.items() if _is_changed(out_dir / name, known, finished_ns))
-    changed = next(names, None)
-    if changed is not None:
-        return f"{changed.rpartition('/')[2]} is not as it was written"
-    _date_after(mark, newest, finished_ns)
+    found = {name: _stat(out_dir / name) for name in kept}
+    changed = (name for name in kept if _is_changed(out_dir / name, found[name], kept[name], finished_ns))
+    first = next(changed, None)
+    if first is not None:
+        return f"{first.rpartition('/')[2]} is not as it was written"
+    newest_ns = max((each.st_mtime_ns for each in found.values() if each is not None), default=0)
+    _date_after(mark, newest_ns, finished_ns)
     return ""
 
 
-def _newest_ns(paths: Iterable[Path]) -> int:
-    """Time of the youngest of the files that are there."""
-    newest = 0
-    for path in paths:
-        with suppress(OSError):
-            newest = max(newest, path.stat().st_mtime_ns)
-    return newest
+def _stat(path: Path) -> os.stat_result | None:
+    """What the system says of a file; None where it is not there, which is told elsewhere."""
+    with suppress(FileNotFoundError):
+        return path.stat()
+    return None
 
 
 def _date_after(mark: Path, newest_ns: int, finished_ns: int) -> None:
@@ -83,14 +82,15 @@ def _date_after(mark: Path, newest_ns: int, finished_ns: int) -> None:
             os.utime(mark, ns=(dated, dated))
 
 
-def _is_changed(path: Path, known: object, finished_ns: int) -> bool:
+def _is_changed(path: Path, found: os.stat_result | None, known: object, finished_ns: int) -> bool:
     """Whether a file that is there is another one than the record says."""
     if not isinstance(known, dict):
         return True
+    if found is None:
+        return False
+    if found.st_size != known.get("Size"):
+        return True
     try:
-        found = path.stat()
-        if found.st_size != known.get("Size"):
-            return True
         return found.st_mtime_ns >= finished_ns and sha256(path) != known.get("SHA256")
     except FileNotFoundError:
-        return False  # what is missing is told elsewhere
+        return False

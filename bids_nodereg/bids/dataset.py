@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from bids_nodereg.bids.casing import misspelt_participants
 from bids_nodereg.bids.derivative_inputs import (
     find_brain_mask,
     find_label_maps,
@@ -113,7 +114,9 @@ class Dataset:
         """
         present = self.subjects()
         if not present:
-            msg = f"{self.root}: no sub-* folder here. Is it the right folder, is the volume mounted?"
+            odd = misspelt_participants(self.root)
+            told = f" {odd[0]} is not read: rename it to sub-<label>, in small letters." if odd else ""
+            msg = f"{self.root}: no sub-* folder here.{told} Is it the right folder, is the volume mounted?"
             raise MissingInputError(msg)
         wanted = set(expand_labels(labels, "sub", present))
         unknown = sorted(wanted - set(present), key=natural_key)

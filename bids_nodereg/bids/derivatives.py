@@ -105,6 +105,15 @@ class Outputs:
         return build_name(self._transform(inverse=False), "", "").removesuffix("_")
 
     @property
+    def claim(self) -> str:
+        """Stem that names the pair and the one in the other direction alike, because they share files.
+
+        What is the forward transform of one has the name of the other's inverse.
+        """
+        stems = (build_name(self._transform(inverse=inverse), "", "") for inverse in (False, True))
+        return min(stems).removesuffix("_")
+
+    @property
     def forward_h5(self) -> Path:
         """Composite ITK transform: takes fixed to moving points, so it pulls the moving image."""
         return self._xfm(".h5")
@@ -336,10 +345,14 @@ def _outputs_of_group(
 def _choices(pair: Pair, out_dir: Path, find_owner: FindOwner) -> list[Outputs]:
     """Names that a pair may have, the preferred one first: only its own if it has one already."""
     names = [_outputs(pair, level, out_dir) for level in _LEVELS]
-    owners = [find_owner(pair, name) for name in names]
-    own = [name for name, owner in zip(names, owners, strict=True) if owner == "this pair"]
-    free = [name for name, owner in zip(names, owners, strict=True) if owner == "nobody"]
-    return own[:1] or free or names[-1:]
+    free = []
+    for name in names:
+        owner = find_owner(pair, name)
+        if owner == "this pair":  # each name costs the reading of files: the rest is not looked at
+            return [name]
+        if owner == "nobody":
+            free.append(name)
+    return free or names[-1:]
 
 
 def _outputs(pair: Pair, level: int, out_dir: Path) -> Outputs:

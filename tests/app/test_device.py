@@ -11,6 +11,7 @@ import torch
 from bids_nodereg.app import executors
 from bids_nodereg.app.device import Hardware, choose_hardware
 from bids_nodereg.app.executors import Turn, in_this_process
+from bids_nodereg.app.limits import TimeLimit
 from bids_nodereg.config import Resources
 
 
@@ -66,7 +67,7 @@ def test_the_number_of_threads_holds_in_all_stages(overlap, monkeypatch):
     monkeypatch.setattr(executors, "_attempt", lambda *_: None)
     monkeypatch.setattr(executors, "needs_all_memory", lambda *_: False)
     monkeypatch.setattr(executors, "can_overlap", lambda _hardware: overlap)
-    run = SimpleNamespace(hardware=Hardware(torch.device("cpu"), "CPU", 1), stop=Event())
+    run = SimpleNamespace(hardware=Hardware(torch.device("cpu"), "CPU", 1), stop=Event(), limit=TimeLimit())
     config = SimpleNamespace(fail_fast=False)
     turns = [Turn(None, number, 3) for number in range(3)]
 

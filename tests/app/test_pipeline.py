@@ -123,6 +123,27 @@ def test_a_task_that_needs_all_memory_has_nothing_beside_it():
     assert events.index(("open", 5)) < events.index(("solve", 5))
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_where_the_system_gives_no_threads_the_tasks_are_done_one_by_one(given, monkeypatch, caplog, outcome):
+    start, started = threading.Thread.start, []
+
+    def refuse(thread: threading.Thread) -> None:
+        if len(started) >= given:
+            msg = "can't start new thread"
+            raise RuntimeError(msg)
+        started.append(thread)
+        start(thread)
+
+    recorder = Recorder()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert run(range(3), recorder.stages()) == [0, 1, 2]
+    assert recorder.events == [(stage, task) for task in range(3) for stage in ("open", "solve", "close")]
+    assert len([line for line in caplog.messages if "gives no more threads" in line]) == 1
+    assert no_thread_left()
+    outcome("fault", "the system refuses threads", "the run goes on, one pair after the other")
+
+
 def test_tasks_are_asked_for_one_ahead():
     asked = []
 

@@ -10,6 +10,7 @@ import pytest
 
 from bids_nodereg.app import attempt as module
 from bids_nodereg.app.attempt import Attempt, Whole, close_attempt, open_attempt
+from bids_nodereg.app.begun import Begun
 from bids_nodereg.app.claims import Claims
 from bids_nodereg.app.jobs import find_jobs, open_input
 from bids_nodereg.app.progress import PlainProgress
@@ -25,7 +26,7 @@ T1W, T2W = "sub-01/anat/sub-01_run-{}_T1w.nii.gz", "sub-01/anat/sub-01_T2w.nii.g
 def run(tmp_path):
     """What an attempt asks of its run, as far as it gets here."""
     with Claims(tmp_path / "out") as claims:
-        yield SimpleNamespace(claims=claims)
+        yield SimpleNamespace(claims=claims, begun=Begun(tmp_path / "out"))
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_its_own_result_is_no_hindrance(run, attempts, monkeypatch):
 
 
 def test_what_was_written_while_the_pair_was_searched_stays_too(tmp_path, run, attempts):
-    """The other way round: another claim, but its forward transform has the name of our inverse one."""
+    """The other way round: its forward transform has the name of our inverse one."""
     (first, config), _ = attempts
     back, _ = attempt_of(tmp_path, T2W, T1W.format(1))
     outputs = replace(back.job.outputs, folder=first.job.outputs.folder, lead=first.job.outputs.lead)
@@ -96,6 +97,46 @@ def test_what_was_written_while_the_pair_was_searched_stays_too(tmp_path, run, a
     status = close_attempt(replace(first, held=Whole(write)), config, run)
     assert (status.status, status.exit_code) == ("failed", 75)
     assert contents(tmp_path) == before
+
+
+def test_both_directions_of_a_pair_have_one_claim(tmp_path):
+    """Runs that know nothing of each other: the first has the claim until it has written."""
+    raw = make_dataset(tmp_path / "raw", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz")
+    for path in raw.rglob("*.nii.gz"):
+        path.write_bytes(b"x")
+    t1w = "sub-01/anat/sub-01_T1w.nii.gz"
+    (there, config), (back, _) = attempt_of(tmp_path, t1w, T2W), attempt_of(tmp_path, T2W, t1w)
+    assert there.job.outputs.inverse_h5 == back.job.outputs.forward_h5
+    assert there.job.outputs.claim == back.job.outputs.claim
+    out = tmp_path / "out"
+    with Claims(out) as first, Claims(out) as second:
+        assert first.take(there.job.outputs.claim)
+        run = SimpleNamespace(claims=second, begun=Begun(out))
+        status = open_attempt(back, config, run).held
+        assert (status.status, status.trouble) == ("failed", "another run")  # it is put back, and comes again
+        leave_result(there.job)
+    before = contents(tmp_path)
+    with Claims(out) as second:
+        run = SimpleNamespace(claims=second, begun=Begun(out))
+        status = close_attempt(open_attempt(back, config, run), config, run)
+    assert (status.status, status.exit_code) == ("failed", 75)
+    assert "another run has written" in status.error
+    assert contents(tmp_path) == before
+
+
+def test_pairs_of_one_run_never_wait_for_one_another(tmp_path):
+    """Both directions in one table have names that share no file, and so claims of their own."""
+    raw = make_dataset(tmp_path / "raw", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz")
+    for path in raw.rglob("*.nii.gz"):
+        path.write_bytes(b"x")
+    t1w = "sub-01/anat/sub-01_T1w.nii.gz"
+    table = tmp_path / "pairs.tsv"
+    table.write_text(f"fixed\tmoving\n{t1w}\t{T2W}\n{T2W}\t{t1w}\n")
+    config = parse([str(raw), str(tmp_path / "out"), "participant", "--pairs-file", str(table)])
+    (participant,) = find_jobs(config, open_input(config), ("01",))
+    one, two = (job.outputs for job in participant.jobs)
+    assert not set(one.paths()) & set(two.paths())
+    assert one.claim != two.claim
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from bids_nodereg.app import rounds
 from bids_nodereg.cli import main
 from tests.reliability import tiny
-from tests.reliability.forker import make_pictures_small
+from tests.reliability.forker import small_pictures
 from tests.reliability.whole import contents
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class Place:
 
     def run(self, *more: str) -> int:
         """Run the program; the exit code."""
-        return main(tiny.arguments(self.raw, self.out, *more))
+        with small_pictures():
+            return main(tiny.arguments(self.raw, self.out, *more))
 
     def mark(self, subject: str) -> Path:
         """Sidecar that says that the participant's pair is done."""
@@ -36,8 +37,12 @@ class Place:
 
     def statuses(self) -> dict[str, dict[str, Any]]:
         """Status of each participant's pair in the last run."""
+        return {row["subject"]: row for row in self.pairs().values()}
+
+    def pairs(self) -> dict[str, dict[str, Any]]:
+        """Status of each pair in the last run, by its name."""
         rows = [json.loads(path.read_text()) for path in self._last_log().glob("status_*.json")]
-        return {row["subject"]: row for row in rows}
+        return {row["pair"]: row for row in rows}
 
     def log(self) -> str:
         """Log of the last run."""
@@ -46,17 +51,6 @@ class Place:
     def _last_log(self) -> Path:
         folders = (path for path in (self.out / "logs").iterdir() if path.is_dir())
         return max(folders, key=lambda path: (path / "run.log").stat().st_mtime_ns)
-
-
-@pytest.fixture(autouse=True, scope="package")
-def small_pictures():
-    """Small pictures in the report, from the first test of this folder to the last and no further."""
-    from bids_nodereg.quality.figures import grid, mosaic
-
-    before = mosaic.WIDTH
-    make_pictures_small()
-    yield
-    mosaic.WIDTH = grid.WIDTH = before
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +69,7 @@ def place(raw, tmp_path) -> Place:
     return Place(raw, tmp_path / "out")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def usual(raw) -> dict[str, Any]:
     """What an undisturbed run writes."""
     place = Place(raw, raw.parent / "usual")

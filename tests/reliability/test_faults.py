@@ -6,13 +6,16 @@ import errno
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
+from bids_nodereg import children
 from bids_nodereg.app import attempt, provenance
+from bids_nodereg.imaging import h5_parts
 from tests.reliability.conftest import Place
 from tests.reliability.whole import check_whole, contents, leftovers
 
@@ -92,6 +95,39 @@ def test_a_second_try_is_not_seen_in_the_results(stage, place, usual, monkeypatc
     assert place.run() == 0
     assert place.statuses()["01"]["tries"] == 2
     assert contents(place.out) == usual
+
+
+def test_a_reader_of_transforms_that_is_killed_costs_its_pair_alone(
+    place, tmp_path, monkeypatch, capsys, outcome
+):
+    """Composed maps are read from files, by a process of its own; that of participant 01 is killed."""
+
+    @contextmanager
+    def killed(words, **streams):
+        with children.child(words, **streams) as process:
+            if "sub-01" in words[2]:
+                process.kill()
+            yield process
+
+    monkeypatch.setattr(h5_parts, "child", killed)
+    template = tmp_path / "egg_T1w.nii.gz"
+    shutil.copy(place.raw / "sub-02" / "anat" / "sub-02_T1w.nii.gz", template)
+    assert place.run("--transform", "rigid", "--output-spaces", f"Egg={template}") == 1
+    rows = place.pairs()
+    (failed,) = (name for name, row in rows.items() if row["status"] == "failed")
+    assert failed == "sub-01_from-T2w_to-Egg"
+    assert rows[failed]["tries"] == 2
+    assert "the process that reads it was killed (SIGKILL)" in rows[failed]["error"]
+    assert len(rows) == 6
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert "fault of nodereg" not in said
+    outcome(
+        "fault",
+        "process that reads a transform killed by SIGKILL, twice",
+        "the pair is tried again, then recorded as failed, with the reason; the others finish",
+        code=1,
+    )
 
 
 def test_a_lost_gpu_ends_the_run_which_can_be_resumed(place, usual, monkeypatch, outcome):

@@ -15,6 +15,7 @@ import pytest
 from bids_nodereg.interruption import GRACE_S
 from tests.reliability import tiny
 from tests.reliability.forker import Forker, Request
+from tests.reliability.processes import wait_for_the_end
 from tests.reliability.whole import check_whole, contents, leftovers
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ def request(place: Place, name: str = "one", more: tuple[str, ...] = (), **other
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_ends_the_run_soon_and_the_next_run_finishes_it(forker, place, usual, number, outcome):
     chance = np.random.default_rng(number)
+    whole_s = forker.ask(request(place)).seconds
     for _ in range(3):
-        asked = request(place, kill_after_s=chance.uniform(0.3, 2.0), number=number)
+        # Everything anew each time, so that there is as much to do as in the first run.
+        asked = request(
+            place, more=("--force",), kill_after_s=whole_s * chance.uniform(0.1, 0.6), number=number
+        )
         answer = forker.ask(asked)
         assert answer.code == 75
         assert answer.seconds_since_signal < GRACE_S + SLACK_S
@@ -149,20 +154,14 @@ def without_pictures(found: dict[str, Any]) -> dict[str, Any]:
     return {name: each for name, each in found.items() if not name.endswith(".webp")}
 
 
-def test_an_interrupt_ends_the_workers_too(place, forker):
-    asked = request(place, more=("--isolate",), kill_after_s=8.0, number=signal.SIGTERM)
+def test_an_interrupt_ends_the_workers_too(place, forker, outcome):
+    """The worker has begun with a pair, which it has claimed, when the signal comes to the run alone."""
+    claimed = "logs/.*.claim"
+    asked = request(place, more=("--isolate",), kill_when=claimed, kill_after_s=0.3, number=signal.SIGTERM)
     answer = forker.ask(asked)
-    assert answer.code in {75, 0}
+    assert answer.code == 75
+    assert answer.workers >= 1
     assert answer.seconds_since_signal < GRACE_S + SLACK_S
-    time.sleep(0.5)
-    here = str(place.out).encode()
-    running = [path for path in Path("/proc").glob("[0-9]*/cmdline") if here in _read(path)]
-    assert running == []
+    assert wait_for_the_end(answer.group, 2.0) == set()  # a pair takes longer
     check_whole(place.out)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+    outcome("fault", "SIGTERM during a run with workers", "the workers end with it", 75)

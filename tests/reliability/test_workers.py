@@ -111,11 +111,11 @@ def refuse_to_start(monkeypatch, after):
     start = workers._Worker.__init__
     started = []
 
-    def refusing(self, work):
+    def refusing(self, work, slot):
         if len(started) >= after:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         started.append(self)
-        start(self, work)
+        start(self, work, slot)
 
     monkeypatch.setattr(workers._Worker, "__init__", refusing)
 

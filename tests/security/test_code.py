@@ -47,12 +47,17 @@ def imports(tree):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+BETWEEN_OWN_PROCESSES = {"app/dask_crew.py", "app/dask_worker.py"}
+"""They pickle what dask carries from the driver to its workers; nothing of it is read from data."""
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_a_file_runs_no_text_opens_no_pickle_and_no_connection(file):
     tree = ast.parse(file.read_text("utf-8"))
     name = file.relative_to(PACKAGE).as_posix()
     for called, node in calls(tree):
-        assert called not in FORBIDDEN_CALLS, f"{name}:{node.lineno}"
+        is_own = called == "pickle.loads" and name in BETWEEN_OWN_PROCESSES
+        assert is_own or called not in FORBIDDEN_CALLS, f"{name}:{node.lineno}"
         assert called != "torch.jit.load" or name in TORCHSCRIPT, f"{name}:{node.lineno}"
         arguments = {keyword.arg: keyword.value for keyword in node.keywords}
         assert "shell" not in arguments, f"{name}:{node.lineno}"
@@ -62,7 +67,8 @@ def test_a_file_runs_no_text_opens_no_pickle_and_no_connection(file):
                 f"{name}:{node.lineno}"
             )
     used = set(imports(tree))
-    assert not used & FORBIDDEN_MODULES, name
+    own = {"pickle"} if name in BETWEEN_OWN_PROCESSES else set()
+    assert not used & FORBIDDEN_MODULES - own, name
     assert not used & NETWORK_MODULES, name
 
 

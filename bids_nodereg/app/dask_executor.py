@@ -1,0 +1,180 @@
+"""Pairs on the workers of a dask cluster, told by the one process that has the run."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+
+from bids_nodereg.app.dask_cluster import LocalWorkers, given_cluster, local_cluster, why_other
+from bids_nodereg.app.dask_crew import Terms, in_dask
+from bids_nodereg.app.dask_worker import look
+from bids_nodereg.app.device import use_threads
+from bids_nodereg.app.executors import clear_mark, lost_status, prepare_worker
+from bids_nodereg.app.gpus import choose_gpus
+from bids_nodereg.app.turns import TimedTurns
+from bids_nodereg.app.workers import Lost, Work
+from bids_nodereg.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from threading import Event
+
+    from distributed import Client
+
+    from bids_nodereg.app.dask_worker import Look, Machine
+    from bids_nodereg.app.executors import Turn
+    from bids_nodereg.app.pages import Pages
+    from bids_nodereg.app.shared import Run
+    from bids_nodereg.app.status import Status
+    from bids_nodereg.config import Resources, RunConfig
+    from bids_nodereg.errors import NodeRegError
+
+LOG = logging.getLogger("nodereg")
+
+GPU = {"GPU": 1.0}
+"""What a worker with a GPU offers, by the custom of dask, and a pair takes."""
+MEMORY_SHARE = 0.8
+"""Of the ``--memory-limit`` of a worker: with more, dask gives it nothing to do, or ends it."""
+MB = 10**6
+
+
+def on_dask(
+    turns: Sequence[Turn], after: Callable[[Turn, Status], Status], *, config: RunConfig, run: Run
+) -> Generator[Status]:
+    """As many pairs at a time as there are workers; pairs that are tried again one on each machine.
+
+    Raises
+    ------
+    NodeRegError
+        If there is no cluster, it cannot be used, or it is lost.
+    """
+    if not turns:
+        return
+    waiting = TimedTurns(turns, run.limit)
+    try:
+        with (
+            _cluster(config.resources) as client,
+            closing(_results(client, turns, waiting, config, run)) as ended,
+        ):
+            for turn, result in ended:
+                if isinstance(result, Lost):
+                    clear_mark(turn, run)
+                yield after(turn, _status_of(turn, result))
+    finally:
+        for turn in waiting.under_way.values():  # they were told to end, and did not die
+            clear_mark(turn, run)
+
+
+def _results(
+    client: Client, turns: Sequence[Turn], waiting: TimedTurns, config: RunConfig, run: Run
+) -> Generator[tuple[Turn, Status | Lost]]:
+    """What the workers of a cluster give."""
+    resources = _asked_of(client, config.resources)
+    device = "cuda" if resources else config.resources.device
+    of_worker = replace(config, resources=replace(config.resources, device=device))
+    arguments = (of_worker, run.run_id, run.folder, run.pages)
+    work = Work(prepare_pairs, arguments, lambda _turns: waiting, why_unfit=_why_unfit)
+    terms = Terms(
+        f"{run.run_id}/{secrets.token_hex(4)}",  # what a round before has left is none of this one's
+        partial(_refused, client, of_worker, run.folder),
+        resources,
+        one_per_host=any(turn.is_last for turn in turns),
+        renews=config.resources.dask_scheduler is None,
+    )
+    return in_dask(client, turns, work, terms)
+
+
+def prepare_pairs(
+    config: RunConfig, run_id: str, folder: Path, pages: Pages, machine: Machine, stop: Event
+) -> Callable[[Turn], Status]:
+    """Make a worker of a cluster ready; gives what does one pair in it."""
+    resources = _of_machine(config.resources, machine)
+    do = prepare_worker(replace(config, resources=resources), run_id, folder, pages, stop)
+    threads = torch.get_num_threads()
+
+    def do_in_thread(turn: Turn) -> Status:
+        use_threads(threads)  # each task may have another thread of Python's
+        return do(turn)
+
+    return do_in_thread
+
+
+def _cluster(resources: Resources) -> AbstractContextManager[Client]:
+    """The cluster that was asked for."""
+    if resources.dask_scheduler is not None:
+        LOG.info("Waiting for the dask scheduler %s", resources.dask_scheduler)
+        return given_cluster(resources.dask_scheduler)
+    gpus = () if resources.gpus is None else choose_gpus(resources.gpus, torch.cuda.device_count)
+    LOG.info("Starting %d dask worker(s) on this machine", resources.n_procs)
+    return local_cluster(LocalWorkers(resources.n_procs, gpus))
+
+
+def _asked_of(client: Client, resources: Resources) -> Mapping[str, float]:
+    """What a worker has to offer: a GPU where one is asked for, or where workers offer some."""
+    if resources.device == "cpu":
+        return {}
+    if resources.device == "cuda":
+        return GPU
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return GPU if any(told.get("resources", {}).get("GPU") for told in workers) else {}
+
+
+def _of_machine(resources: Resources, machine: Machine) -> Resources:
+    """What a pair may use on a worker: of a cluster that is given, what the worker was started with."""
+    if resources.dask_scheduler is None:
+        return resources
+    limit = None if machine.memory is None else int(machine.memory * MEMORY_SHARE / MB)
+    limits = [mb for mb in (resources.mem_mb, limit) if mb is not None]
+    return replace(
+        resources, omp_nthreads=resources.threads or machine.threads, mem_mb=min(limits, default=None)
+    )
+
+
+def _refused(
+    client: Client, config: RunConfig, folder: Path, addresses: Sequence[str]
+) -> dict[str, NodeRegError]:
+    """Look at new workers; why those that cannot be used cannot."""
+    to_read = (config.bids_dir, *config.derivatives.values())
+    is_ours = config.resources.dask_scheduler is None
+    seen = client.run(look, to_read, (folder,), is_ours, workers=list(addresses), on_error="return")
+    found = {address: _why_refused(address, seen.get(address)) for address in addresses}
+    return {address: error for address, error in found.items() if error is not None}
+
+
+def _why_refused(address: str, seen: Look | BaseException | None) -> NodeRegError | None:
+    """Say why a worker cannot be used; None where it can."""
+    worker = f"dask worker {address}:"
+    if seen is None or isinstance(seen, BaseException):
+        return UsageError(
+            f"{worker} it has no nodereg of this version ({type(seen).__name__}: {seen}). Start scheduler "
+            "and workers from the environment, or the container, of this program."
+        )
+    if told := why_other(seen.environment):
+        return UsageError(f"{worker} {told}")
+    if seen.missing:
+        return OutputError(
+            f"{worker} {seen.missing[0]} is not there. Data and output have to be on a file system that all "
+            "share, under the same paths."
+        )
+    if seen.read_only:
+        return OutputError(f"{worker} {seen.read_only[0]} may not be written to. Mount it writable.")
+    return None
+
+
+def _why_unfit(status: Status) -> str:
+    return status.error.rstrip(".") if status.trouble == "device lost" else ""
+
+
+def _status_of(turn: Turn, result: Status | Lost) -> Status:
+    """How a pair ended on a worker; a GPU that was lost is one of many."""
+    if isinstance(result, Lost):
+        return lost_status(turn, result, "worker lost")
+    return replace(result, trouble="gpu lost") if result.trouble == "device lost" else result

@@ -1,0 +1,278 @@
+"""The sub-command ``sbatch``: prints the script of a Slurm array that does a data set."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bids_nodereg import __version__
+from bids_nodereg.arguments import OneLineParser, flag, positive
+from bids_nodereg.demo_cli import LEVELS
+from bids_nodereg.durations import as_slurm, seconds_of
+from bids_nodereg.errors import UsageError
+from bids_nodereg.sbatch_script import USUAL_WORK_DIR, ArrayJob, script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bids_nodereg.config import Resources, RunConfig
+
+COMMAND = "sbatch"
+
+USUAL_SHARE = 10
+"""Participants of a task where nothing is said: so many that the start of a task takes a small part of it."""
+MOST_TASKS = 1000
+"""Of an array, unless more are asked for: Slurm allows 1,001 where the site has not said otherwise."""
+PROGRAM = (sys.executable, "-m", "bids_nodereg")
+_MIB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+
+
+def is_sbatch(argv: Sequence[str]) -> bool:
+    """Tell the sub-command from a data set whose folder has its name: that comes with a level of analysis.
+
+    Examples
+    --------
+    >>> is_sbatch(["sbatch", "raw", "out"]), is_sbatch(["sbatch", "out", "participant"])
+    (True, False)
+    """
+    return list(argv[:1]) == [COMMAND] and LEVELS.isdisjoint(argv[1:])
+
+
+def sbatch(argv: Sequence[str], parse: Callable[[Sequence[str]], RunConfig]) -> int:
+    """Print a script for the words after the sub-command's name; returns the exit code. Nothing is written.
+
+    Parameters
+    ----------
+    argv
+        The words; after ``--`` those of each run.
+    parse
+        Reads the command line of a run, so that what is wrong in it is told now and not by each task.
+
+    Raises
+    ------
+    NodeRegError
+        If the arguments contradict one another, or the data set cannot be used.
+    SystemExit
+        From argparse, for ``--help``.
+    """
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    own, further = words[:end], words[end + 1 :]
+    options = build_parser().parse_args(own)
+    config = parse([str(options.bids_dir), str(options.output_dir), "participant", *further])
+    _check(options, config)
+    job = _array_job(options, config, further, _count(config))
+    sys.stdout.write(script(job, __version__))
+    return 0
+
+
+def _count(config: RunConfig) -> int:
+    """Participants that the run has; their images are not looked for."""
+    from bids_nodereg.app.jobs import chosen_participants, open_input
+
+    return len(chosen_participants(config, open_input(config)))
+
+
+def _array_job(
+    options: argparse.Namespace, config: RunConfig, further: Sequence[str], participants: int
+) -> ArrayJob:
+    share = options.participants_per_task or max(USUAL_SHARE, -(-participants // MOST_TASKS))
+    directives = (
+        f"--{name}={value}"
+        for name in ("gres", "partition", "account")
+        if (value := getattr(options, name)) is not None
+    )
+    job = ArrayJob(
+        bids_dir=config.bids_dir,
+        output_dir=config.output_dir,
+        participants=participants,
+        tasks=min(participants, options.tasks or -(-participants // share)),
+        program=PROGRAM,
+        container=options.container,
+        image=options.image or "",
+        paths=tuple(_paths(further, config)) if options.container != "none" else (),
+        writable=_writable(config) if options.container != "none" else (),
+        work_dir=options.work_dir or USUAL_WORK_DIR,
+        directives=tuple(directives),
+        max_running=options.max_running,
+        time_s=options.time,
+        mem_mib=options.mem,
+        cpus=options.cpus_per_task,
+        gpus=_gpus(options.gres or ""),
+    )
+    chosen = (*_resources(job, config.resources), *further)
+    _refuse_strange_paths(job)
+    return replace(job, options=chosen)
+
+
+def _resources(job: ArrayJob, said: Resources) -> Iterator[str]:
+    """Options of each run that tell it what the task has, unless they are given."""
+    if job.time_s is not None and said.time_limit_s is None:
+        yield from ("--time-limit", as_slurm(job.time_s - job.notice_s))
+    if job.cpus is not None and said.n_cpus is None and said.omp_nthreads is None:
+        yield from ("--n-cpus", str(job.cpus))
+    if job.mem_mib is not None and said.mem_mb is None:
+        yield from ("--mem-mb", str(int(job.mem_mib * 1.048576 * 0.95)))  # MiB to MB, and some for the shell
+    if job.gpus and said.device == "auto" and said.gpus is None:
+        yield from ("--gpus", str(job.gpus)) if job.gpus > 1 else ("--device", "cuda")
+
+
+def _gpus(gres: str) -> int:
+    """GPUs that a task is given.
+
+    Examples
+    --------
+    >>> [_gpus(text) for text in ("gpu:1", "gpu:a100:2", "gpu", "ssd:1,gpu:4", "ssd:1")]
+    [1, 2, 1, 4, 0]
+    >>> [_gpus(text) for text in ("gpu:1g.5gb:2", "gpu:3090:1", "gpu:2080ti", "gpu:2080ti:3")]
+    [2, 1, 1, 3]
+    """
+    found = [re.fullmatch(r"gpu(?::(?!\d+$)[\w.-]+)?(?::(\d+))?", word) for word in gres.split(",")]
+    return sum(int(match[1] or 1) for match in found if match)
+
+
+def _check(options: argparse.Namespace, config: RunConfig) -> None:
+    """Refuse what cannot be in a script of an array."""
+    if (options.container == "none") is not (options.image is None):
+        msg = f"--container {options.container} " + ("needs" if options.image is None else "takes no")
+        msg = f"{msg} --image. Give both of them, or none."
+        raise UsageError(msg)
+    if config.selection.shard != (1, 1):
+        msg = "--shard: the script says it, for each task. Leave it out."
+        raise UsageError(msg)
+    if config.work_dir is not None:
+        msg = "--work-dir stands before --, for the script: each task gets a folder of its own in it."
+        raise UsageError(msg)
+
+
+def _refuse_strange_paths(job: ArrayJob) -> None:
+    """Refuse paths that a script or a container engine takes for something else."""
+    strange = "\n\r" if job.container == "none" else "\n\r:,"
+    said = re.sub(r'^"\$\{[^}]*\}"', "", job.work_dir)  # what the variable before it holds is not known yet
+    for path in (job.bids_dir, job.output_dir, *job.paths, *job.writable, said):
+        if any(character in str(path) for character in strange):
+            msg = (
+                f"{str(path)!r}: a line break, and with a container a colon or a comma, cannot be in a path. "
+                "Give the folder another name, or a link to it."
+            )
+            raise UsageError(msg)
+    if {"\n", "\r"} & set(job.image):
+        msg = f"--image {job.image!r}: a line break cannot be in the name of an image. Leave it out."
+        raise UsageError(msg)
+
+
+def _writable(config: RunConfig) -> tuple[Path, ...]:
+    """Folders of the options that a run writes to, which need not be there yet."""
+    return () if config.bids_database_dir is None else (config.bids_database_dir,)
+
+
+def _paths(words: Sequence[str], config: RunConfig) -> Iterator[Path]:
+    """Files and folders that options name to be read, alone or after an equals sign.
+
+    Raises
+    ------
+    UsageError
+        If one is not absolute: a container has another working folder.
+    """
+    writable = _writable(config)
+    for path in (*writable, *config.derivatives.values()):
+        if not path.is_absolute():
+            raise _not_absolute(str(path), path)
+    for word in words:
+        for piece in re.split(r"[=,]", word):
+            path = Path(piece)
+            if piece.startswith("-") or not piece or path in writable or not path.exists():
+                continue
+            if path.is_absolute():
+                yield path
+            elif path.is_file() or "/" in piece:
+                raise _not_absolute(word, path)
+
+
+def _not_absolute(word: str, path: Path) -> UsageError:
+    told = f"name it by its absolute path ({path.resolve()})"
+    return UsageError(f"{word}: {told}; the program in the container works in another folder.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the script; those of the runs stand after ``--``."""
+    parser = OneLineParser(
+        prog=f"bids-nodereg {COMMAND}",
+        usage="bids-nodereg sbatch BIDS_DIR OUTPUT_DIR [options] [-- options of each run]",
+        description="Print the script of a Slurm array that registers a data set: each task does a part of "
+        "the participants, ends before its time is over, and goes on where it ended when it is started "
+        "again. Nothing is written or submitted, and Slurm is not needed.",
+        epilog="Options of each run are those of the ordinary command, such as --preset fast; see "
+        "bids-nodereg --help. Other options of Slurm can be given to its own sbatch with the script. "
+        "Details: docs/clusters.md. "
+        "Exit codes: 0 done, 16 invalid BIDS, 18 nothing selected, 64 usage, 66 input missing.",
+    )
+    text = "the BIDS data set, seen by all nodes"
+    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help=text)
+    text = "where the derivatives go, seen by all nodes"
+    parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help=text)
+    _add_program(parser)
+    _add_array(parser)
+    return parser
+
+
+def _add_program(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how the program is run")
+    text = "none (default): the Python that prints this"
+    flag(group, "--container", choices=("none", "docker", "apptainer"), default="none", help=text)
+    text = "of the container: file for apptainer, name for docker"
+    flag(group, "--image", metavar="IMAGE", help=text)
+    text = (
+        "folder on the node for what is temporary, removed afterwards; may begin with a variable, such as "
+        "'$SLURM_TMPDIR' (default: TMPDIR, else /tmp)"
+    )
+    flag(group, "--work-dir", type=_for_the_shell, metavar="DIR", help=text)
+
+
+def _add_array(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("array and resources")
+    how_many = group.add_mutually_exclusive_group()
+    text = f"default {USUAL_SHARE}, more where that makes over {MOST_TASKS} tasks"
+    flag(how_many, "--participants-per-task", type=positive, metavar="N", help=text)
+    flag(how_many, "--tasks", type=positive, metavar="N", help="instead: the number of tasks")
+    flag(group, "--max-running", type=positive, metavar="N", help="tasks at a time, at most")
+    flag(group, "--time", type=seconds_of, metavar="TIME", help="of a task, as Slurm writes it")
+    flag(group, "--mem", type=_mebibytes, metavar="SIZE", help="memory of a task, such as 16G")
+    flag(group, "--cpus-per-task", type=positive, metavar="N", help="cores of a task")
+    text = "such as gpu:1; of several GPUs each gets a process of its own"
+    flag(group, "--gres", type=_plain_word, metavar="LIST", help=text)
+    flag(group, "--partition", type=_plain_word, metavar="NAME", help="where to run")
+    flag(group, "--account", type=_plain_word, metavar="NAME", help="who pays")
+
+
+def _plain_word(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.,:@+=/-]*", text):
+        msg = f"expected a word of letters, digits and . , : @ + = / - _, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
+def _mebibytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMGT]?)", text)
+    size = int(int(match[1]) * _MIB[match[2] or "M"]) if match else 0
+    if not size:
+        msg = f"expected a size in MiB or with K, M, G or T, such as 16G, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return size
+
+
+def _for_the_shell(text: str) -> str:
+    """Quote a folder but for the variable that it may begin with."""
+    match = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})(/[^\n\r]*)?", text, flags=re.ASCII)
+    if match is not None:
+        rest = match[3] or ""
+        return f'"${{{match[1] or match[2]}:?}}"' + (shlex.quote(rest) if rest else "")
+    if not text.startswith("/") or {"\n", "\r"} & set(text):
+        msg = f"expected an absolute path or $VARIABLE[/folder], got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return shlex.quote(text)

@@ -1,0 +1,406 @@
+"""The script of a Slurm array: printed for a data set, and run without Slurm, as a task would be."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bids_nodereg.cli import main, parse
+from bids_nodereg.durations import seconds_of
+from bids_nodereg.errors import NothingSelectedError, UsageError
+from bids_nodereg.sbatch_cli import sbatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
+
+FAKE = """\
+#!/bin/bash
+# In place of a program: says how it was called, and ends as it is told to.
+trap 'echo "got USR1"; exit 75' USR1
+trap 'echo "got TERM"; exit 75' TERM
+{ pwd; printf '%s\\n' "${TMPDIR-}"; printf '%s\\0' "$@"; } > "$RECORD.tmp"
+mv "$RECORD.tmp" "$RECORD"
+[ -z "${WAIT-}" ] && exit "${CODE:-0}"
+while :; do sleep 0.05; done
+"""
+REQUEUE = '#!/bin/bash\necho "$@" >> "$REQUEUED"\n'
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """A data set of twelve participants without images, in a folder with an awkward name."""
+    root = tmp_path / "my raw $(touch hacked) 'data'"
+    for number in range(1, 13):
+        (root / f"sub-{number:02}" / "anat").mkdir(parents=True)
+    (root / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
+    return root
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "my out"
+
+
+def printed(capsys, *words: object) -> str:
+    assert main(["sbatch", *map(str, words)]) == 0
+    return capsys.readouterr().out
+
+
+class Node:
+    """A machine with programs that only say how they were called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.record, self.requeued = folder / "record", folder / "requeued"
+        self.scratch = folder / "scratch"
+        programs = folder / "bin"
+        for name, text in {"apptainer": FAKE, "docker": FAKE, "scontrol": REQUEUE}.items():
+            program = programs / name
+            program.parent.mkdir(parents=True, exist_ok=True)
+            program.write_text(text)
+            program.chmod(0o755)
+        self.scratch.mkdir()
+        self.environment = {
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "RECORD": str(self.record),
+            "REQUEUED": str(self.requeued),
+            "TMPDIR": str(self.scratch),
+            "SLURM_JOB_ID": "4711",
+            "SLURM_ARRAY_JOB_ID": "4708",
+            "SLURM_ARRAY_TASK_ID": "3",
+        }
+
+    @contextmanager
+    def task(self, script: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a script as Slurm does: as a file, with a signal only for the shell."""
+        path = self.folder / "job.sh"
+        path.write_text(script)
+        environment = {**self.environment, **more}
+        command = ["bash", str(path)]
+        with subprocess.Popen(
+            command, env=environment, cwd=self.folder, stdout=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def run(self, script: str, **more: str) -> int:
+        with self.task(script, **more) as process:
+            return process.wait(20)
+
+    def signalled(self, script: str, number: int, **more: str) -> tuple[int, str]:
+        """Send a signal as soon as the program runs; exit code and what was printed."""
+        with self.task(script, WAIT="1", **more) as process:
+            deadline = time.monotonic() + 20
+            while not self.record.exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(number)
+            said, _ = process.communicate(timeout=20)
+            return process.returncode, said
+
+    def words(self) -> list[str]:
+        """How the program was called."""
+        return self.record.read_text().split("\n", 2)[2].split("\0")[:-1]
+
+    def seen_folder(self) -> str:
+        return self.record.read_text().split("\n")[1]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path / "node")
+
+
+def apptainer(capsys, raw: Path, out: Path, *words: str) -> str:
+    return printed(capsys, raw, out, "--container", "apptainer", "--image", "my image.sif", *words)
+
+
+def after(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]
+
+
+def test_a_task_runs_the_container_on_its_part(capsys, raw, out, node):
+    script = apptainer(capsys, raw, out, "--participants-per-task", "5", "--", "--preset", "fast")
+    assert "#SBATCH --array=1-3\n" in script
+    assert node.run(script) == 0
+    words = node.words()
+    assert words[:3] == ["run", "--cleanenv", "--containall"]
+    assert [words[i + 1] for i, word in enumerate(words) if word == "--bind"] == [
+        f"{raw}:{raw}:ro",
+        f"{out}:{out}",
+    ]
+    image = words.index("my image.sif")
+    config = parse(words[image + 1 :])  # the program takes it
+    assert (config.bids_dir, config.output_dir, config.selection.shard) == (raw, out, (3, 3))
+    assert config.preset == "fast"
+    assert out.is_dir()
+    assert after(words, "--workdir").startswith(str(node.scratch))
+    assert list(node.scratch.iterdir()) == []  # removed afterwards
+    assert not list(node.folder.rglob("hacked"))
+
+
+@pytest.mark.parametrize("code", [0, 1, 16, 75, 137, 138])
+def test_a_task_ends_as_the_program_does(code, capsys, raw, out, node):
+    assert node.run(apptainer(capsys, raw, out), CODE=str(code)) == code
+    assert node.requeued.exists() is (code in {75, 138})
+    assert list(node.scratch.iterdir()) == []
+
+
+def test_a_task_that_ran_out_of_time_goes_back_into_the_queue(capsys, raw, out, node):
+    code, said = node.signalled(apptainer(capsys, raw, out), signal.SIGUSR1)
+    assert code == 75
+    assert "got USR1" in said
+    assert "task 3 is in the queue again" in said
+    assert node.requeued.read_text() == "requeue 4708_3\n"
+    assert list(node.scratch.iterdir()) == []
+
+
+def test_a_task_that_is_cancelled_does_not(capsys, raw, out, node):
+    code, said = node.signalled(apptainer(capsys, raw, out), signal.SIGTERM)
+    assert (code, node.requeued.exists()) == (75, False)
+    assert "got TERM" in said
+    assert list(node.scratch.iterdir()) == []
+
+
+def test_a_task_does_not_go_back_for_ever(capsys, raw, out, node):
+    script = apptainer(capsys, raw, out)
+    assert node.run(script, CODE="75", SLURM_RESTART_COUNT="10") == 75
+    assert not node.requeued.exists()
+    assert node.run(script, CODE="75", SLURM_RESTART_COUNT="9") == 75
+    assert node.requeued.exists()
+
+
+def test_what_slurm_gives_is_asked_for_and_passed_on(capsys, raw, out, node):
+    words = (
+        "--time 1:00:00 --mem 8G --cpus-per-task 6 --gres gpu:a100:1 --partition gpu,short --account my-lab"
+    )
+    script = apptainer(capsys, raw, out, "--max-running", "2", *words.split())
+    for line in ("array=1-2%2", "time=1:00:00", "mem=8192M", "cpus-per-task=6", "gres=gpu:a100:1"):
+        assert f"#SBATCH --{line}\n" in script
+    for line in ("partition=gpu,short", "account=my-lab", "signal=B:USR1@120", "open-mode=append", "requeue"):
+        assert f"#SBATCH --{line}\n" in script
+    assert node.run(script, SLURM_ARRAY_TASK_ID="1", CUDA_VISIBLE_DEVICES="2") == 0
+    called = node.words()
+    assert "--nv" in called
+    assert after(called, "--env") == "CUDA_VISIBLE_DEVICES=2"
+    resources = parse(called[called.index("my image.sif") + 1 :]).resources
+    assert (resources.time_limit_s, resources.n_cpus, resources.device) == (3600 - 120, 6, "cuda")
+    assert 0.94 < resources.mem_mb * 1e6 / (8 * 2**30) < 0.96
+
+
+def test_a_short_task_is_told_in_time(capsys, raw, out):
+    """A notice two minutes before the end of two minutes would end it when it begins."""
+    script = apptainer(capsys, raw, out, "--time", "2")
+    assert "#SBATCH --signal=B:USR1@30\n" in script
+    assert "--time-limit 0:01:30" in script
+
+
+def test_what_the_options_say_themselves_is_not_said_again(capsys, raw, out):
+    own = ("--time-limit", "30", "--n-cpus", "2", "--mem-mb", "900", "--device", "cpu")
+    words = ("--time", "1:00:00", "--mem", "8G", "--cpus-per-task", "6", "--gres", "gpu:2")
+    script = apptainer(capsys, raw, out, *words, "--", *own)
+    for name in ("--time-limit", "--n-cpus", "--mem-mb", "--device"):
+        assert script.count(f"{name} ") == 1
+    assert "--gpus" not in script
+
+
+def test_several_gpus_of_a_task_have_a_process_each(capsys, raw, out):
+    assert "--gpus 2" in apptainer(capsys, raw, out, "--gres", "gpu:2")
+
+
+def test_docker_runs_as_the_user_within_the_limits_of_the_task(capsys, raw, out, node):
+    script = printed(
+        capsys, raw, out, "--container", "docker", "--image", "nodereg:1", "--mem", "4G", "--gres", "gpu:2"
+    )
+    assert node.run(script, SLURM_ARRAY_TASK_ID="1", CUDA_VISIBLE_DEVICES="0,3") == 0
+    # the last call is that which removes the container, in case it is still there
+    assert node.words() == ["rm", "--force", "nodereg-4711"]
+    node.record.unlink()
+    code, _ = node.signalled(
+        script.replace("docker rm", "true docker rm"), signal.SIGUSR1, CUDA_VISIBLE_DEVICES="0,3"
+    )
+    assert code == 75
+    words = node.words()
+    assert words[:2] == ["run", "--rm"]
+    assert after(words, "--user") == f"{os.getuid()}:{os.getgid()}"
+    assert after(words, "--gpus") == '"device=0,3"'
+    assert after(words, "--memory") == "4096m"
+    assert after(words, "--network") == "none"
+    volumes = [words[i + 1] for i, word in enumerate(words) if word == "--volume"]
+    assert volumes[0].startswith(str(node.scratch))
+    assert volumes[1:] == [f"{raw}:{raw}:ro", f"{out}:{out}"]
+    assert words[words.index("nodereg:1") + 3] == "participant"
+
+
+@pytest.mark.parametrize(
+    ("visible", "of_node", "device"),
+    [
+        ("0", "2", "2"),  # the first of the job is the third of the node
+        ("0,1", "2,5", "2,5"),
+        ("3", "", "3"),
+        ("MIG-c6d4f1ef", "7", "MIG-c6d4f1ef"),
+    ],
+)
+def test_docker_is_given_the_gpus_as_the_node_counts_them(visible, of_node, device, capsys, raw, out, node):
+    script = printed(capsys, raw, out, "--container", "docker", "--image", "nodereg:1", "--gres", "gpu:2")
+    script = script.replace("docker rm", "true docker rm")
+    assert node.run(script, CUDA_VISIBLE_DEVICES=visible, SLURM_JOB_GPUS=of_node) == 0
+    assert after(node.words(), "--gpus") == f'"device={device}"'
+
+
+def test_a_container_that_a_killed_task_has_left_is_removed_first(capsys, raw, out, node):
+    left = node.folder / "nodereg-4711"
+    left.touch()
+    (node.folder / "bin" / "docker").write_text(
+        f"#!/bin/bash\n[ $1 = run ] || exec rm -f {shlex.quote(str(left))}\n"
+        f"[ ! -e {shlex.quote(str(left))} ] || exit 125\n"
+    )
+    assert node.run(printed(capsys, raw, out, "--container", "docker", "--image", "nodereg:1")) == 0
+
+
+def test_the_database_can_be_written_in_the_container(capsys, raw, out, node, tmp_path):
+    database = tmp_path / "my database"
+    for _ in range(2):  # where it is not there yet, and where it is
+        assert node.run(apptainer(capsys, raw, out, "--", "--bids-database-dir", str(database))) == 0
+        binds = [node.words()[i + 1] for i, word in enumerate(node.words()) if word == "--bind"]
+        assert binds == [f"{raw}:{raw}:ro", f"{database}:{database}", f"{out}:{out}"]
+        assert database.is_dir()
+
+
+def test_without_a_container_this_python_is_used(capsys, raw, out, node):
+    """A data set without images: the program says that there is no pair, which is an error of its own."""
+    script = printed(capsys, raw, out, "--tasks", "4")
+    assert f"{sys.executable} -m bids_nodereg" in script
+    assert "#SBATCH --array=1-4\n" in script
+    assert node.run(script.replace(sys.executable, str(node.folder / "bin/apptainer"))) == 0
+    assert parse(node.words()[2:]).selection.shard == (3, 4)
+    assert node.seen_folder().startswith(str(node.scratch))  # TMPDIR of the program
+
+
+@pytest.mark.parametrize(
+    ("participants", "options", "tasks"),
+    [
+        (12, (), 2),
+        (12, ("--participants-per-task", "1"), 12),
+        (12, ("--participants-per-task", "100"), 1),
+        (12, ("--tasks", "5"), 5),
+        (12, ("--tasks", "50"), 12),  # a task without a participant would fail
+        (5, ("--participants-per-task", "2"), 3),
+    ],
+)
+def test_every_participant_is_in_a_task_and_no_task_is_empty(participants, options, tasks, capsys, raw, out):
+    labels = [f"{number:02}" for number in range(1, participants + 1)]
+    some = () if participants == 12 else ("--", "--participant-label", *labels)
+    script = printed(capsys, raw, out, *options, *some)
+    assert f"#SBATCH --array=1-{tasks}\n" in script
+    assert f'--shard "$task/{tasks}"' in script
+
+
+def test_the_folder_on_the_node_may_be_a_variable(capsys, raw, out, node):
+    script = apptainer(capsys, raw, out, "--work-dir", "$FAST/my $HOME")
+    assert node.run(script, FAST=str(node.scratch)) == 0
+    assert after(node.words(), "--workdir").startswith(f"{node.scratch}/my $HOME/nodereg-")
+    assert node.run(script) != 0  # it is not set
+
+
+def test_files_that_options_name_are_seen_in_the_container(capsys, raw, out, node, tmp_path):
+    table = tmp_path / "my pairs.tsv"
+    table.write_text("fixed\tmoving\n")
+    atlas = tmp_path / "atlas.nii.gz"
+    atlas.write_bytes(b"x")
+    script = apptainer(
+        capsys, raw, out, "--", "--derivatives", f"masks={tmp_path}", "--output-spaces", f"mine={atlas}"
+    )
+    assert node.run(script) == 0
+    binds = [node.words()[i + 1] for i, word in enumerate(node.words()) if word == "--bind"]
+    assert binds[1:3] == [f"{tmp_path}:{tmp_path}:ro", f"{atlas}:{atlas}:ro"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--container", "docker"], "--container docker needs --image"),
+        (["--image", "x.sif"], "--container none takes no --image"),
+        (["--tasks", "2", "--participants-per-task", "2"], "not allowed with"),
+        (["--partition", "a; rm -rf /"], "a word of letters"),
+        (["--mem", "much"], "such as 16G"),
+        (["--time", "soon"], "a length of time as"),
+        (["--work-dir", "relative"], "an absolute path or"),
+        (["--work-dir", "$A;reboot"], "an absolute path or"),
+        (["--container", "docker", "--image", "a\nreboot"], "a line break cannot be in the name of an image"),
+        (["--container", "docker", "--image", "a", "--work-dir", "/a:b"], "a colon or a comma"),
+        (["--container", "docker", "--image", "a", "--work-dir", "$A/b:c"], "a colon or a comma"),
+        (["--", "--shard", "1/2"], "--shard: the script says it"),
+        (["--", "--work-dir", "/scratch"], "--work-dir stands before --"),
+        (["--", "--prest", "fast"], "unrecognized arguments: --prest"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_it_is_in_a_script(words, told, capsys, raw, out):
+    assert main(["sbatch", str(raw), str(out), *words]) == 64
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+
+
+def test_paths_that_a_container_cannot_take_are_refused(tmp_path, raw, out, monkeypatch):
+    odd = tmp_path / "a:b"
+    raw.rename(odd)
+    image = ["--container", "apptainer", "--image", "i.sif"]
+    with pytest.raises(UsageError, match="a colon or a comma"):
+        sbatch([str(odd), str(out), *image], parse)
+    (tmp_path / "quick.toml").write_text("[settings]\nmargin_mm = 11.0\n")
+    monkeypatch.chdir(tmp_path)
+    odd.rename(raw)
+    (tmp_path / "prep").mkdir()
+    for words in (
+        ["--config", "quick.toml"],
+        ["--bids-database-dir", "database"],
+        ["--derivatives", "prep=prep"],
+    ):
+        with pytest.raises(UsageError, match="by its absolute path"):
+            sbatch([str(raw), str(out), *image, "--", *words], parse)
+
+
+def test_labels_that_are_not_there_are_told(raw, out):
+    with pytest.raises(NothingSelectedError, match="99"):
+        sbatch([str(raw), str(out), "--", "--participant-label", "99"], parse)
+
+
+def test_a_data_set_called_sbatch_is_told_from_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sbatch", "out", "participant", "--dry-run"]) == 66
+    assert "sbatch" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+@pytest.mark.parametrize("container", ["none", "docker", "apptainer"])
+def test_shellcheck_finds_nothing(container, capsys, raw, out, tmp_path):
+    image = () if container == "none" else ("--image", "i")
+    words = ("--time", "4:00:00", "--mem", "4G", "--cpus-per-task", "2", "--gres", "gpu:1")
+    plain = raw.rename(tmp_path / "my raw")  # it takes a dollar sign in single quotes for a slip
+    path = tmp_path / "job.sh"
+    path.write_text(printed(capsys, plain, out, "--container", container, *image, *words))
+    found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "")
+
+
+def test_the_time_of_a_task_is_the_programs_and_the_notice(capsys, raw, out):
+    for time_asked in ("4", "10", "4:00:00", "2-00:00:00"):
+        script = apptainer(capsys, raw, out, "--time", time_asked)
+        notice = int(script.split("B:USR1@")[1].split("\n")[0])
+        limit = script.split("--time-limit ")[1].split()[0]
+        assert seconds_of(limit) + notice == seconds_of(time_asked)
