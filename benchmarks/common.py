@@ -80,7 +80,7 @@ def write_results(stem: Path, title: str, rows: Sequence[dict[str, Any]], notes:
     notes
         Sentences below the table.
     """
-    command = "python " + " ".join([os.path.relpath(sys.argv[0], ROOT), *sys.argv[1:]])
+    command = " ".join(["python", *_program(), *sys.argv[1:]])
     about = machine()
     stem.parent.mkdir(parents=True, exist_ok=True)
     content = {"command": command, "machine": about, "rows": list(rows)}
@@ -105,6 +105,12 @@ def write_results(stem: Path, title: str, rows: Sequence[dict[str, Any]], notes:
     )
     stem.with_suffix(".md").write_text(text)
     sys.stdout.write(text)
+
+
+def _program() -> list[str]:
+    """The words that start the program which runs: a module, or a file below the root."""
+    found = sys.modules["__main__"].__spec__
+    return [os.path.relpath(sys.argv[0], ROOT)] if found is None else ["-m", found.name]
 
 
 def _cell(value: object) -> str:

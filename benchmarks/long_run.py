@@ -24,7 +24,7 @@ from benchmarks.common import machine
 from bids_nodereg.app.served import resident_mib
 from bids_nodereg.cli import main as program
 from tests.reliability import tiny
-from tests.reliability.forker import make_pictures_small
+from tests.reliability.forker import small_pictures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,8 @@ def watch_run(pairs: int, root: Path, more: Sequence[str] = ()) -> list[Sight]:
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()
     try:
-        code = program(tiny.arguments(raw, out, "-q", *more))
+        with small_pictures():
+            code = program(tiny.arguments(raw, out, "-q", *more))
     finally:
         is_over.set()
         watcher.join()
@@ -136,7 +137,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--out", type=Path, help="path of the results, without extension")
     options = parser.parse_args(argv)
-    make_pictures_small()
     with tempfile.TemporaryDirectory() as folder:
         sights = watch_run(options.pairs, Path(folder) / "data")
     found = growth(sights)
