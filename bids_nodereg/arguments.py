@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bids_nodereg.errors import UsageError
@@ -45,6 +46,14 @@ def flag(group: argparse._ActionsContainer, *names: str, **options: Any) -> None
     """Add an option under its names and under their spelling with underscores."""
     underscored = [f"--{name[2:].replace('-', '_')}" for name in names if "-" in name[2:]]
     group.add_argument(*names, *underscored, **options)
+
+
+def folder(text: str) -> Path:
+    """Read the path of a folder; an empty word is a variable that was not set, and not this folder."""
+    if not text:
+        msg = "expected the path of a folder, got an empty word (a variable that is not set?)"
+        raise argparse.ArgumentTypeError(msg)
+    return Path(text)
 
 
 def positive(text: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg import __version__
-from bids_nodereg.arguments import positive
+from bids_nodereg.arguments import folder, positive
 from bids_nodereg.errors import NodeRegError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _type(action: argparse.Action) -> Descriptor:
         return {"type": "Flag"}
     if action.choices:
         return {"type": "String", "value-choices": list(action.choices)}
-    if action.type is Path:
+    if action.type in {Path, folder}:
         return {"type": "File", "uses-absolute-path": True}
     if action.type is float or action.type in _WHOLE_NUMBERS:
         return {"type": "Number", "integer": action.type is not float}

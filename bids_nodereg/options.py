@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bids_nodereg import __version__
-from bids_nodereg.arguments import OneLineParser, flag, positive
+from bids_nodereg.arguments import OneLineParser, flag, folder, positive
 from bids_nodereg.bids.spaces import TO_TEMPLATE
 from bids_nodereg.config import PRESETS, BrainMaskMethod
 from bids_nodereg.durations import seconds_of
@@ -42,8 +42,10 @@ def build_parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 1 some pair failed, 16 invalid BIDS, "
         "18 nothing selected, 64 usage, 65 data, 66 input missing, 73 output not writable, 75 try again.",
     )
-    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help="the BIDS data set; never written to")
-    parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help="where the derivatives go")
+    parser.add_argument(
+        "bids_dir", type=folder, metavar="BIDS_DIR", help="the BIDS data set; never written to"
+    )
+    parser.add_argument("output_dir", type=folder, metavar="OUTPUT_DIR", help="where the derivatives go")
     parser.add_argument(
         "analysis_level", choices=("participant", "group"), help="register; or tabulate what was registered"
     )

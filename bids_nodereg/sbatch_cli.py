@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
-from bids_nodereg.arguments import OneLineParser, flag, positive
+from bids_nodereg.arguments import OneLineParser, flag, folder, positive
 from bids_nodereg.demo_cli import LEVELS
 from bids_nodereg.durations import as_slurm, seconds_of
 from bids_nodereg.errors import UsageError
@@ -213,9 +213,9 @@ def build_parser() -> argparse.ArgumentParser:
         "Exit codes: 0 done, 16 invalid BIDS, 18 nothing selected, 64 usage, 66 input missing.",
     )
     text = "the BIDS data set, seen by all nodes"
-    parser.add_argument("bids_dir", type=Path, metavar="BIDS_DIR", help=text)
+    parser.add_argument("bids_dir", type=folder, metavar="BIDS_DIR", help=text)
     text = "where the derivatives go, seen by all nodes"
-    parser.add_argument("output_dir", type=Path, metavar="OUTPUT_DIR", help=text)
+    parser.add_argument("output_dir", type=folder, metavar="OUTPUT_DIR", help=text)
     _add_program(parser)
     _add_array(parser)
     return parser

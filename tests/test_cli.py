@@ -560,3 +560,10 @@ def test_a_scheduler_that_ends_the_run_is_answered_with_75(tmp_path):
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ended.returncode == 75
     assert ended.stderr == "nodereg: interrupted by SIGTERM; run the same command again to go on.\n"
+
+
+@pytest.mark.parametrize("words", [["", "out", "participant"], ["in", "", "participant"]])
+def test_an_empty_word_is_no_folder(words, capsys):
+    """A variable of the shell that is not set must not stand for the folder one happens to be in."""
+    assert main(words) == 64
+    assert "a variable that is not set?" in capsys.readouterr().err

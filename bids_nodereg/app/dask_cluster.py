@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,14 @@ def given_cluster(place: str) -> Iterator[Client]:
     NodeRegError
         If the scheduler has other versions.
     """
-    where = {"scheduler_file": place} if Path(place).is_file() else {"address": place}
+    is_file = Path(place).is_file()
+    if not is_file and not re.search(r":\d+$", place):
+        msg = (
+            f"--dask-scheduler {place}: there is no such file; expected an address such as tcp://"
+            "10.0.0.1:8786, with its port, or a scheduler file."
+        )
+        raise UsageError(msg)
+    where = {"scheduler_file": place} if is_file else {"address": place}
     with _quiet():
         client = _connect(where, place)
         try:
