@@ -121,14 +121,14 @@ class _Bench:
         log_to(tell)
         self._tell = tell
         wait_asleep()
-        prepare, arguments = pickle.loads(work)  # noqa: S301 - dask has unpickled this function too
+        prepare, arguments = pickle.loads(work)  # noqa: S301 # nosec B301 - of our driver, as this function
         self._do: Callable[[Any], Any] = prepare(*arguments, machine, self.stop)
 
     def do(self, task: bytes) -> Any:
         """Do one task; None where the run was stopped meanwhile."""
         log_to(self._tell)  # another run may have been here
         try:
-            return self._do(pickle.loads(task))  # noqa: S301
+            return self._do(pickle.loads(task))  # noqa: S301 # nosec B301
         except KeyboardInterrupt:  # would end the worker, which may be others' too
             return None
 
