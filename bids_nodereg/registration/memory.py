@@ -35,7 +35,7 @@ INTENSITY_VOLUMES = {"lncc": 38, "lmi": 10, "mse": 10}
 CAPTURE_COPIES = 4
 """How often the costs of a search over displacements lie in memory at the same time."""
 
-RUNTIME = {"cpu": 480 << 20, "cuda": 600 << 20}
+RUNTIME = {"cpu": 380 << 20, "cuda": 600 << 20}
 """What torch, the compiled kernels and their libraries take for themselves."""
 
 
