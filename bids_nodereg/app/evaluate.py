@@ -15,9 +15,8 @@ from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.errors import DataError
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.chain import Chain, chain_of, non_affine_part, sample_displacement
-from bids_nodereg.imaging.interpolate import inside_buffer, nearest_on_grid
+from bids_nodereg.imaging.interpolate import POINTS_PER_SLAB, inside_buffer, nearest_on_grid
 from bids_nodereg.imaging.maps import SpatialMap
-from bids_nodereg.imaging.resample import POINTS_PER_SLAB
 from bids_nodereg.quality.displacement import error_measures
 from bids_nodereg.quality.jacobian import jacobian_measures
 from bids_nodereg.quality.landmarks import landmark_measures, target_registration_error_mm

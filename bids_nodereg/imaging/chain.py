@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_nodereg.geometry import apply_affine
-from bids_nodereg.imaging.interpolate import slab_index
-from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
-from bids_nodereg.imaging.resample import POINTS_PER_SLAB
+from bids_nodereg.imaging.interpolate import POINTS_PER_SLAB, slab_index
+from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, flattened
+from bids_nodereg.imaging.moves import growth, move, move_by_affine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,29 +44,39 @@ class Chain:
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map world points ``(..., 3)`` in mm; same shape."""
-        points = np.asarray(points, dtype=np.float64)
-        for part in self.parts:
-            if isinstance(part, DisplacementField):
-                points = points + part.at(points)
-            else:
-                points = apply_affine(part, points)
-        return points
+        shape, moved = flattened(points)
+        steps, last = self._steps()
+        for before, field in steps[:-1]:
+            moved = move(moved, before, field.grid, field.vectors, np.eye(4))
+        for before, field in steps[-1:]:
+            moved = move(moved, before, field.grid, field.vectors, last)
+        return (moved if steps else move_by_affine(moved, last)).reshape(shape)
 
-    def jacobian(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Differentiate the map with respect to the world, ``(..., 3, 3)``, no unit, by the chain rule.
+    def determinant(self, points: ArrayLike) -> NDArray[np.float64]:
+        """Determinant of the map's Jacobian at points ``(..., 3)``, without the last axis; no unit.
 
-        For the displacements see :meth:`DisplacementField.gradient_at`.
+        By the chain rule it is the product of those of the parts, each where the parts before it take the
+        points. For the displacements see :func:`bids_nodereg.imaging.moves.growth`.
         """
-        points = np.asarray(points, dtype=np.float64)
-        total = np.broadcast_to(np.eye(3), (*points.shape[:-1], 3, 3))
+        shape, moved = flattened(points)
+        steps, last = self._steps()
+        total = np.full(len(moved), np.linalg.det(last[:3, :3]))
+        for number, (before, field) in enumerate(steps):
+            total *= np.linalg.det(before[:3, :3]) * growth(moved, before, field.grid, field.vectors)
+            if number < len(steps) - 1:
+                moved = move(moved, before, field.grid, field.vectors, np.eye(4))
+        return total.reshape(shape[:-1])
+
+    def _steps(self) -> tuple[list[tuple[NDArray[np.float64], DisplacementField]], NDArray[np.float64]]:
+        """Each field with the product of the affines right before it, and that of those after the last."""
+        steps, affine = [], np.eye(4)
         for part in self.parts:
             if isinstance(part, DisplacementField):
-                total = (np.eye(3) + part.gradient_at(points)) @ total
-                points = points + part.at(points)
+                steps.append((affine, part))
+                affine = np.eye(4)
             else:
-                total = np.asarray(part, np.float64)[:3, :3] @ total
-                points = apply_affine(part, points)
-        return total
+                affine = np.asarray(part, np.float64) @ affine
+        return steps, affine
 
     @property
     def affine(self) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bids_nodereg.geometry import Grid
 
+POINTS_PER_SLAB = 2**18  # about 25 MB of float64 points and intermediates
 SNAP = 1e-6  # voxels; grids that coincide up to rounding copy values and do not mix neighbours
 
 
@@ -140,9 +141,9 @@ def _linear_loop(
             for channel in range(channels):
                 out[point, channel] = fill
             continue
-        i0, i1, wi = _neighbours(i, size_i)
-        j0, j1, wj = _neighbours(j, size_j)
-        k0, k1, wk = _neighbours(k, size_k)
+        i0, i1, wi = neighbours(i, size_i)
+        j0, j1, wj = neighbours(j, size_j)
+        k0, k1, wk = neighbours(k, size_k)
         for c in range(channels):
             v00 = values[i0, j0, k0, c] * (1.0 - wk) + values[i0, j0, k1, c] * wk
             v01 = values[i0, j1, k0, c] * (1.0 - wk) + values[i0, j1, k1, c] * wk
@@ -163,9 +164,9 @@ def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDAr
         if not (-0.5 <= i < size_i - 0.5 and -0.5 <= j < size_j - 0.5 and -0.5 <= k < size_k - 0.5):
             out[point] = 0
             continue
-        i0, i1, wi = _neighbours(i, size_i)
-        j0, j1, wj = _neighbours(j, size_j)
-        k0, k1, wk = _neighbours(k, size_k)
+        i0, i1, wi = neighbours(i, size_i)
+        j0, j1, wj = neighbours(j, size_j)
+        k0, k1, wk = neighbours(k, size_k)
         for n in range(8):
             upper_i, upper_j, upper_k = n & 4, n & 2, n & 1
             corner[n] = labels[i1 if upper_i else i0, j1 if upper_j else j0, k1 if upper_k else k0]
@@ -184,7 +185,7 @@ def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDAr
 
 
 @compiled()
-def _neighbours(position: float, size: int) -> tuple[int, int, float]:
+def neighbours(position: float, size: int) -> tuple[int, int, float]:
     """Find the two voxels around a position and the weight of the second; beyond the edge, the edge.
 
     They are unsigned: no place is negative, and the compiler need not ask at each of them. A position that is

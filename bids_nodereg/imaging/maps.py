@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_nodereg.geometry import Grid, apply_affine
 from bids_nodereg.imaging.interpolate import linear
+from bids_nodereg.imaging.moves import move, move_by_affine
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from bids_nodereg.geometry import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,25 +54,6 @@ class DisplacementField:
         index = self.grid.to_index(points).reshape(-1, 3)
         return linear(self.vectors, index).reshape(points.shape).astype(np.float64)
 
-    def gradient_at(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Differentiate the displacement with respect to the world, ``(..., 3, 3)``, no unit.
-
-        Entry ``[a, b]`` is the change of component ``a`` along world axis ``b``: the difference
-        between the displacements half a voxel of the field before and after the point, which at a
-        voxel centre is the usual central difference.
-        """
-        points = np.asarray(points, dtype=np.float64)
-        index = self.grid.to_index(points).reshape(-1, 3)
-        along_axes = np.stack(
-            [
-                linear(self.vectors, index + half) - linear(self.vectors, index - half)
-                for half in np.eye(3) / 2
-            ],
-            axis=-1,
-        )
-        gradient = along_axes.astype(np.float64) @ np.linalg.inv(self.grid.affine[:3, :3])
-        return gradient.reshape(*points.shape[:-1], 3, 3)
-
 
 @dataclass(frozen=True, eq=False)
 class SpatialMap:
@@ -92,26 +75,17 @@ class SpatialMap:
 
     def __call__(self, points: ArrayLike) -> NDArray[np.float64]:
         """Map world points ``(..., 3)`` in mm; same shape."""
-        points = np.asarray(points, dtype=np.float64)
-        if self.affine_first:
-            points = apply_affine(self.affine, points)
-        if self.field is not None:
-            points = points + self.field.at(points)
-        return points if self.affine_first else apply_affine(self.affine, points)
-
-    def jacobian(self, points: ArrayLike) -> NDArray[np.float64]:
-        """Differentiate the map with respect to the world, ``(..., 3, 3)``, no unit.
-
-        For the displacement see :meth:`DisplacementField.gradient_at`.
-        """
-        points = np.asarray(points, dtype=np.float64)
-        linear_part = np.asarray(self.affine, dtype=np.float64)[:3, :3]
+        shape, flat = flattened(points)
         if self.field is None:
-            return np.broadcast_to(linear_part, (*points.shape[:-1], 3, 3)).copy()
-        if self.affine_first:
-            moved = apply_affine(self.affine, points)
-            return (np.eye(3) + self.field.gradient_at(moved)) @ linear_part
-        return linear_part @ (np.eye(3) + self.field.gradient_at(points))
+            return move_by_affine(flat, self.affine).reshape(shape)
+        before, after = (self.affine, np.eye(4)) if self.affine_first else (np.eye(4), self.affine)
+        return move(flat, before, self.field.grid, self.field.vectors, after).reshape(shape)
+
+
+def flattened(points: ArrayLike) -> tuple[tuple[int, ...], NDArray[np.float64]]:
+    """The shape of points ``(..., 3)``, and the points as ``(n, 3)`` float64 in C order."""
+    points = np.asarray(points, dtype=np.float64)
+    return points.shape, np.ascontiguousarray(points).reshape(-1, 3)
 
 
 def forward_map(affine: NDArray[np.float64], field: DisplacementField | None = None) -> SpatialMap:
