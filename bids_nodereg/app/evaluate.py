@@ -15,10 +15,11 @@ from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.errors import DataError
 from bids_nodereg.geometry import Grid
 from bids_nodereg.imaging.chain import Chain, chain_of, non_affine_part, sample_displacement
-from bids_nodereg.imaging.interpolate import POINTS_PER_SLAB, inside_buffer, nearest_on_grid
+from bids_nodereg.imaging.interpolate import inside_buffer, nearest_on_grid
 from bids_nodereg.imaging.maps import SpatialMap
+from bids_nodereg.imaging.slabs import POINTS_PER_SLAB
 from bids_nodereg.quality.displacement import error_measures
-from bids_nodereg.quality.jacobian import jacobian_measures
+from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_measures
 from bids_nodereg.quality.landmarks import landmark_measures, target_registration_error_mm
 from bids_nodereg.quality.measures import json_ready
 from bids_nodereg.quality.overlap import LabelOverlap, overlap_measures
@@ -223,7 +224,8 @@ def _affine_determinant(forward: PointMap) -> dict[str, float]:
 def _regularity(part: NonAffinePart, grid: Grid, mask: Mask) -> dict[str, float]:
     """Folds and Jacobians of the map without its affines, where its lattice lies in the mask."""
     if part.field is None:
-        return jacobian_measures(NOTHING_MOVES, np.eye(4), np.ones(NOTHING_MOVES.shape[:3], bool))
+        everywhere = np.ones(NOTHING_MOVES.shape[:3], bool)
+        return jacobian_measures(digital_diffeomorphism(NOTHING_MOVES, np.eye(4)), everywhere)
     seen = Grid(grid.shape, part.entry @ grid.affine)  # the fixed grid in the world of the field
     lattice = part.field.grid
     inside = mask if seen.is_close(lattice) else nearest_on_grid(mask, seen, lattice)
@@ -233,7 +235,7 @@ def _regularity(part: NonAffinePart, grid: Grid, mask: Mask) -> dict[str, float]
             "measure. Check that the transform belongs to this fixed image, and its direction."
         )
         raise DataError(msg)
-    return jacobian_measures(part.field.vectors, lattice.affine, inside)
+    return jacobian_measures(digital_diffeomorphism(part.field.vectors, lattice.affine), inside)
 
 
 def _distance(a: NDArray[np.float64], b: ArrayLike) -> NDArray[np.float64]:

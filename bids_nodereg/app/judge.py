@@ -11,7 +11,7 @@ from bids_nodereg.app.kinds import kind_of
 from bids_nodereg.app.labels import label_names, shared_labels
 from bids_nodereg.app.overlaps import IDENTITY, overlaps_under
 from bids_nodereg.imaging.maps import SpatialMap, inverse_map
-from bids_nodereg.imaging.prepare import onto_grid
+from bids_nodereg.imaging.prepare import mask_onto_grid
 from bids_nodereg.imaging.resample import warp_image, warp_stack
 from bids_nodereg.imaging.transforms import read_displacement_nifti
 from bids_nodereg.imaging.volume import read_labels
@@ -71,7 +71,7 @@ def _rescue_measures(rescues: Sequence[Rescue]) -> dict[str, float]:
 def _on_working_grid(inputs: Inputs, solution: Solution, threads: int) -> RegisteredPair:
     grid, moving = solution.grid, inputs.moving
     affine_only, total = SpatialMap(solution.affine), solution.forward
-    _, mask = onto_grid(inputs.fixed, grid)
+    mask = mask_onto_grid(inputs.fixed, grid)
     fixed = warp_image(inputs.fixed.volume, grid, IDENTITY, threads=threads)
     everywhere = np.ones(moving.volume.grid.shape, np.float32)
     stack = np.stack([moving.volume.data, moving.mask.astype(np.float32), everywhere], axis=-1)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bids_nodereg.imaging.interpolate import POINTS_PER_SLAB, slab_index
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, flattened
 from bids_nodereg.imaging.moves import growth, move, move_by_affine
+from bids_nodereg.imaging.slabs import slab_index, slabs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,13 +153,11 @@ def sample_displacement(mapping: PointMap, grid: Grid, *, threads: int = 1) -> D
     Between the centres the result is only the linear interpolation of the map.
     """
     vectors = np.empty((*grid.shape, 3), np.float32)
-    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
 
-    def fill(start: int) -> None:
-        slab = slice(start, min(start + planes, grid.shape[0]))
+    def fill(slab: slice) -> None:
         points = grid.to_world(slab_index(grid, slab))
         vectors[slab] = (mapping(points) - points).reshape(vectors[slab].shape)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, range(0, grid.shape[0], planes)))
+        list(pool.map(fill, slabs_of(grid)))
     return DisplacementField(grid, vectors)

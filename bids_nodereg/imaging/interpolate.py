@@ -15,14 +15,13 @@ from scipy import ndimage
 
 from bids_nodereg.compiled import compiled
 from bids_nodereg.geometry import apply_affine
+from bids_nodereg.imaging.neighbours import neighbours
+from bids_nodereg.imaging.slabs import index_between
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bids_nodereg.geometry import Grid
-
-POINTS_PER_SLAB = 2**18  # about 25 MB of float64 points and intermediates
-SNAP = 1e-6  # voxels; grids that coincide up to rounding copy values and do not mix neighbours
 
 
 def linear(
@@ -106,25 +105,6 @@ def inside_buffer(index: NDArray[np.float64], shape: tuple[int, int, int]) -> ND
     return cast("NDArray[np.bool_]", ((index >= -0.5) & (index < np.asarray(shape) - 0.5)).all(axis=1))
 
 
-def slab_index(grid: Grid, slab: slice) -> NDArray[np.float64]:
-    """List the voxel indices ``(n, 3)`` of the planes ``slab`` of the first axis, last axis fastest."""
-    _, columns, rows = grid.shape
-    axes = np.arange(slab.start, slab.stop), np.arange(columns), np.arange(rows)
-    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).astype(np.float64)
-
-
-def index_between(
-    grid: Grid, other: Grid, slab: slice, affine: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Find where the voxels of a slab of ``grid`` are in ``other``, as its fractional index ``(n, 3)``.
-
-    ``affine`` (4 x 4) takes world points of ``grid`` to world points of ``other``; None: the same world.
-    """
-    between = np.eye(4) if affine is None else affine
-    whole = np.linalg.inv(other.affine) @ between @ grid.affine
-    return apply_affine(whole, slab_index(grid, slab))
-
-
 @compiled()
 def _linear_loop(
     values: NDArray[np.float32],
@@ -182,18 +162,3 @@ def _label_loop(labels: NDArray[np.int32], index: NDArray[np.float64], out: NDAr
             if total > best_weight or (total == best_weight and corner[n] < best):
                 best, best_weight = corner[n], total
         out[point] = best
-
-
-@compiled()
-def neighbours(position: float, size: int) -> tuple[int, int, float]:
-    """Find the two voxels around a position and the weight of the second; beyond the edge, the edge.
-
-    They are unsigned: no place is negative, and the compiler need not ask at each of them. A position that is
-    no number is in the first voxel, as of two numbers that do not compare the first one remains.
-    """
-    whole = np.floor(position + 0.5)
-    position = whole if abs(position - whole) < SNAP else position
-    position = min(max(0.0, position), size - 1.0)
-    low = np.floor(position)
-    below = np.uint64(low)
-    return below, min(below + np.uint64(1), np.uint64(size - 1)), position - low  # type: ignore[return-value] # as numba has them

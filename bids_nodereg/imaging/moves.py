@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bids_nodereg.compiled import compiled
-from bids_nodereg.imaging.interpolate import neighbours
+from bids_nodereg.imaging.neighbours import neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

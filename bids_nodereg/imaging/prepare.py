@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from bids_nodereg.errors import DataError
 from bids_nodereg.geometry import Grid, isotropic_grid
-from bids_nodereg.imaging.interpolate import index_between, linear
+from bids_nodereg.imaging.interpolate import linear
 from bids_nodereg.imaging.mask import find_mask
+from bids_nodereg.imaging.slabs import index_between, slabs_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,6 @@ LARGEST_LESION = 0.5
 
 WINDOW_PERCENTILES = (0.5, 99.5)
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
-POINTS_PER_SLAB = 2**18
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,23 +167,24 @@ def onto_grid(
         ``(i, j, k)`` Boolean; False beyond the image.
     """
     own = prepared.volume.grid
-    sigma = anti_alias_sigma(own, grid)
-    image_values = _smooth(normalise(prepared), sigma)
-    mask_values = _smooth(prepared.mask.astype(np.float32), sigma)
-    image, inside = np.empty(grid.shape, np.float32), np.empty(grid.shape, np.bool_)
-    for slab in _slabs(grid):
-        index = index_between(grid, own, slab, affine)
-        image[slab] = linear(image_values[..., np.newaxis], index, outside=None).reshape(image[slab].shape)
-        share = linear(mask_values[..., np.newaxis], index).reshape(image[slab].shape)
-        inside[slab] = share >= 0.5
-    return image, inside
+    scaled = normalise(prepared)
+    image = smoothly_sampled(scaled, own, grid, None, affine)
+    return image, mask_onto_grid(prepared, grid, affine)
+
+
+def mask_onto_grid(
+    prepared: Prepared, grid: Grid, affine: NDArray[np.float64] | None = None
+) -> NDArray[np.bool_]:
+    """Sample the mask alone, as :func:`onto_grid` does; ``(i, j, k)``, False beyond the image."""
+    share = smoothly_sampled(prepared.mask.astype(np.float32), prepared.volume.grid, grid, 0.0, affine)
+    return np.asarray(share >= 0.5)
 
 
 def smoothly_sampled(
     values: NDArray[np.float32],
     own: Grid,
     grid: Grid,
-    outside: float,
+    outside: float | None,
     affine: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float32]:
     """Sample one array on a grid, linearly and without aliasing, as :func:`onto_grid` does an image.
@@ -195,7 +196,7 @@ def smoothly_sampled(
     own, grid
         Where the values are, and where they are wanted.
     outside
-        Value beyond ``own``.
+        Value beyond ``own``; None continues the edge values.
     affine
         4 x 4, world points of ``grid`` to world points of ``own``; None: the same world.
 
@@ -206,7 +207,7 @@ def smoothly_sampled(
     """
     smooth = _smooth(values, anti_alias_sigma(own, grid))[..., np.newaxis]
     sampled = np.empty(grid.shape, np.float32)
-    for slab in _slabs(grid):
+    for slab in slabs_of(grid):
         index = index_between(grid, own, slab, affine)
         sampled[slab] = linear(smooth, index, outside=outside).reshape(sampled[slab].shape)
     return sampled
@@ -227,12 +228,6 @@ def anti_alias_sigma(own: Grid, wanted: Grid) -> tuple[float, float, float]:
         for fine_mm in own.spacing
     )
     return (i, j, k)
-
-
-def _slabs(grid: Grid) -> list[slice]:
-    """Slices of the first axis that bound the memory for the points of a grid."""
-    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
-    return [slice(first, min(first + planes, grid.shape[0])) for first in range(0, grid.shape[0], planes)]
 
 
 def _smooth(values: NDArray[np.float32], sigma: tuple[float, float, float]) -> NDArray[np.float32]:

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import ndimage
 
 from bids_nodereg.imaging.chain import Chain, chain_of
-from bids_nodereg.imaging.interpolate import POINTS_PER_SLAB, inside_buffer, label_vote, linear, slab_index
+from bids_nodereg.imaging.interpolate import inside_buffer, label_vote, linear
 from bids_nodereg.imaging.maps import SpatialMap
+from bids_nodereg.imaging.slabs import slab_index, slabs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -241,17 +242,15 @@ def _by_slabs(
     values_at: Callable[[NDArray[np.float64]], NDArray[Any]], grid: Grid, out: NDArray[Any], threads: int
 ) -> NDArray[Any]:
     """Fill ``out`` ``(i, j, k, ...)`` with a function of the voxel indices ``(n, 3)`` of a grid."""
-    planes = max(1, POINTS_PER_SLAB // (grid.shape[1] * grid.shape[2]))
-    slabs = [slice(i, min(i + planes, grid.shape[0])) for i in range(0, grid.shape[0], planes)]
 
     def fill(slab: slice) -> None:
         target = out[slab]
         target[...] = values_at(slab_index(grid, slab)).reshape(target.shape)
 
     if threads <= 1:
-        for slab in slabs:
+        for slab in slabs_of(grid):
             fill(slab)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, slabs))
+            list(pool.map(fill, slabs_of(grid)))
     return out

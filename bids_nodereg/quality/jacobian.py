@@ -50,38 +50,19 @@ class DigitalDiffeomorphism:
         ``(i, j, k)``, smallest of the ten determinants, each scaled so that the identity has 1.
     negative_volume
         ``(i, j, k)``, volume in voxels that the map turns inside out, see :func:`digital_diffeomorphism`.
+    central
+        ``(i, j, k)``, determinant by central differences, one-sided at borders: for pictures and
+        percentiles. It can miss folds.
     """
 
     smallest: Floats
     negative_volume: Floats
+    central: Floats
 
     @property
     def folded(self) -> Mask:
         """``(i, j, k)``, voxels at which the map is not a digital diffeomorphism."""
         return np.asarray(~(self.smallest > 0))  # so that a number that is none counts as folded
-
-
-def jacobian_determinant(displacement_mm: NDArray[np.floating], affine: NDArray[np.floating]) -> Floats:
-    """Give the determinant of the Jacobian of ``x + u(x)`` by central differences, one-sided at borders.
-
-    Parameters
-    ----------
-    displacement_mm
-        ``u``, ``(i, j, k, 3)`` in RAS mm.
-    affine
-        4 x 4 matrix of the grid, voxel index to RAS mm.
-
-    Returns
-    -------
-    ndarray
-        ``(i, j, k)``, float32. For pictures and percentiles; to judge folding use
-        :func:`digital_diffeomorphism`, which central differences can miss.
-    """
-    result = np.empty(displacement_mm.shape[:3], np.float32)
-    for rows, edges in _slabs(displacement_mm, affine):
-        mean = [0.5 * (backward + forward) for backward, forward in edges.one_sided]
-        result[rows] = _dot(mean[0], _cross(mean[1], mean[2]))
-    return result
 
 
 def digital_diffeomorphism(
@@ -113,20 +94,19 @@ def digital_diffeomorphism(
     """
     shape = displacement_mm.shape[:3]
     smallest, negative = np.full(shape, np.inf, np.float32), np.zeros(shape, np.float32)
+    central = np.empty(shape, np.float32)
     for rows, edges in _slabs(displacement_mm, affine):
+        mean = [0.5 * (backward + forward) for backward, forward in edges.one_sided]
+        central[rows] = _dot(mean[0], _cross(mean[1], mean[2]))
         for determinant, volume in edges.ten_determinants():
             np.minimum(smallest[rows], determinant, out=smallest[rows])
             negative[rows] -= np.float32(0.5 * volume) * np.minimum(determinant, 0)
-    return DigitalDiffeomorphism(smallest, negative)
+    return DigitalDiffeomorphism(smallest, negative, central)
 
 
-def jacobian_measures(
-    displacement_mm: NDArray[np.floating], affine: NDArray[np.floating], mask: Mask
-) -> dict[str, float]:
+def jacobian_measures(digital: DigitalDiffeomorphism, mask: Mask) -> dict[str, float]:
     """Folding and volume change of ``x + u(x)`` inside a mask; keys are those of the dictionary."""
-    digital = digital_diffeomorphism(displacement_mm, affine)
-    determinant = jacobian_determinant(displacement_mm, affine)
-    inside, voxels = determinant[mask], int(mask.sum())
+    inside, voxels = digital.central[mask], int(mask.sum())
     if voxels == 0:
         return {}
     folded = int(np.count_nonzero(digital.folded & mask))
@@ -145,7 +125,7 @@ def jacobian_measures(
         "jacobian_p99": float(p99),
         "jacobian_max": float(inside.max()),
         "sd_log_jacobian": float(np.log(np.maximum(inside, LOG_FLOOR), dtype=float).std()),
-        "sd_log_jacobian_learn2reg": _learn2reg_sd_log(determinant, mask),
+        "sd_log_jacobian_learn2reg": _learn2reg_sd_log(digital.central, mask),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from bids_nodereg.quality.displacement import (
     inverse_consistency_error_mm,
     magnitude_mm,
 )
-from bids_nodereg.quality.jacobian import jacobian_measures, whole_map_measures
+from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_measures, whole_map_measures
 from bids_nodereg.quality.overlap import coverage, dice, jaccard
 from bids_nodereg.quality.similarity import local_correlation, rank_correlation, similarity_measures
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bids_nodereg.quality.alignment import AffineParts
+    from bids_nodereg.quality.jacobian import DigitalDiffeomorphism
 
 INNER_MM = 20.0
 """How far inside the fixed mask contrasts are compared."""
@@ -92,6 +94,18 @@ class RegisteredPair:
         centre = np.asarray(self.affine, float) @ [*np.argwhere(self.mask).mean(0), 1.0]
         return affine_parts(self.alignment, centre[:3])
 
+    @cached_property
+    def digital(self) -> DigitalDiffeomorphism:
+        """Determinants of the forward map; measures and pictures share them."""
+        return digital_diffeomorphism(self.forward_mm, self.affine)
+
+    @cached_property
+    def left_mm(self) -> NDArray[np.float32] | None:
+        """What the forward map and then the inverse leave, ``(i, j, k)`` in mm; None without an inverse."""
+        if self.inverse_mm is None:
+            return None
+        return inverse_consistency_error_mm(self.forward_mm, self.inverse_mm, self.affine, self.mask)
+
 
 def measure_pair(pair: RegisteredPair) -> dict[str, float | None]:
     """Compute every measure that needs no labels; those of absent inputs are left out.
@@ -104,7 +118,7 @@ def measure_pair(pair: RegisteredPair) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     values.update(similarity_measures(pair.fixed, pair.before, pair.after, pair.mask))
     values.update(_contrast_measures(pair))
-    residual = jacobian_measures(pair.forward_mm, pair.affine, pair.mask)
+    residual = jacobian_measures(pair.digital, pair.mask)
     values.update(residual)
     if (parts := pair.affine_parts) is not None:
         values.update(affine_measures(parts))
@@ -133,13 +147,11 @@ def text(value: float | None) -> str:
 
 
 def _inverse_measures(pair: RegisteredPair) -> dict[str, float]:
-    if pair.inverse_mm is None:
+    if pair.inverse_mm is None or pair.left_mm is None:
         return {}
-    there, back = pair.forward_mm, pair.inverse_mm
-    forward = inverse_consistency_error_mm(there, back, pair.affine, pair.mask)
-    backward = inverse_consistency_error_mm(back, there, pair.affine, pair.mask)
+    backward = inverse_consistency_error_mm(pair.inverse_mm, pair.forward_mm, pair.affine, pair.mask)
     return {
-        **error_measures(forward, pair.mask, "inverse_consistency_forward"),
+        **error_measures(pair.left_mm, pair.mask, "inverse_consistency_forward"),
         **error_measures(backward, pair.mask, "inverse_consistency_backward"),
     }
 

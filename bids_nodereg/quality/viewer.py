@@ -81,7 +81,8 @@ def viewer_library() -> str:
         state = "nilearn is not installed" if spec is None else "the installed nilearn does not carry it"
         msg = (
             f"--interactive-report: needs NiiVue ({LIBRARY}), and {state}. Install the extra: "
-            "pip install 'bids-nodereg[viewer]'; or leave the option out: the report itself needs no NiiVue."
+            "pip install 'bids-nodereg[viewer]', in a clone '.[viewer]'; or leave the option out: the report "
+            "itself needs no NiiVue."
         )
         raise MissingInputError(msg)
     return found[0].read_text(encoding="utf-8")

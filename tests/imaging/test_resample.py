@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from bids_nodereg.geometry import Grid, isotropic_grid
-from bids_nodereg.imaging import resample
+from bids_nodereg.imaging import slabs
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap
 from bids_nodereg.imaging.resample import (
     jacobian_determinant,
@@ -88,7 +88,7 @@ def test_slabs_and_threads_do_not_change_anything(scene, monkeypatch, threads):
     mapping = scene.forward_map()
     whole = warp_image(scene.moving_volume(), scene.fixed, mapping)
     whole_labels = warp_labels(scene.label_volume(), scene.fixed, mapping)
-    monkeypatch.setattr(resample, "POINTS_PER_SLAB", 5 * scene.fixed.shape[1] * scene.fixed.shape[2])
+    monkeypatch.setattr(slabs, "POINTS_PER_SLAB", 5 * scene.fixed.shape[1] * scene.fixed.shape[2])
     again = warp_image(scene.moving_volume(), scene.fixed, mapping, threads=threads)
     np.testing.assert_array_equal(again, whole)
     np.testing.assert_array_equal(

@@ -9,7 +9,6 @@ import numpy as np
 
 from bids_nodereg.quality.displacement import (
     endpoint_error_mm,
-    inverse_consistency_error_mm,
     magnitude_mm,
 )
 from bids_nodereg.quality.figures.anatomy import write_anatomy, write_checkerboard, write_edges
@@ -19,7 +18,6 @@ from bids_nodereg.quality.figures.maps import write_distance, write_log_jacobian
 from bids_nodereg.quality.figures.masks import write_mask
 from bids_nodereg.quality.figures.mosaic import layout_for
 from bids_nodereg.quality.figures.slices import Convention, view_of_mask
-from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_determinant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,8 +101,7 @@ def _draw_masks(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dic
 def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:
     """Write what shows the map itself."""
     mask, fixed, view = pair.mask, pair.fixed, layout.view
-    determinant = jacobian_determinant(pair.forward_mm, pair.affine)
-    folded = digital_diffeomorphism(pair.forward_mm, pair.affine).folded & mask
+    determinant, folded = pair.digital.central, pair.digital.folded & mask
     through = _through_folds(folded, view, mask) or layout
     return {
         "logjacobian": write_log_jacobian(
@@ -128,9 +125,8 @@ def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) 
 def _draw_errors(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:
     """Write where the two maps disagree, and where the forward one is off the truth."""
     found = {}
-    if pair.inverse_mm is not None:
-        left_mm = inverse_consistency_error_mm(pair.forward_mm, pair.inverse_mm, pair.affine, pair.mask)
-        found["inverse"] = (left_mm, "inverse consistency error, mm")
+    if pair.left_mm is not None:
+        found["inverse"] = (pair.left_mm, "inverse consistency error, mm")
     if pair.truth_mm is not None:
         found["error"] = (endpoint_error_mm(pair.forward_mm, pair.truth_mm), "endpoint error, mm")
     return {
