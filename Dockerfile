@@ -93,6 +93,7 @@ ENV PATH=/opt/nodereg/bin:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TEMPLATEFLOW_HOME=/opt/templateflow \
     TEMPLATEFLOW_AUTOUPDATE=off \
+    NODEREG_IN_IMAGE=1 \
     TRITON_LIBCUDA_PATH=/opt/caches/libcuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

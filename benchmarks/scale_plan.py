@@ -145,7 +145,7 @@ def costs_table(costs: Mapping[str, Costs]) -> str:
     common = next(iter(costs.values()))
     index, group = common.index, common.group
     lines = [
-        _line("a pair", *(f"{preset} ({WAYS[preset]})" for preset in costs)),
+        _line("a pair", *(WAYS[preset] for preset in costs)),
         _line("---", *("---" for _ in costs)),
         _line("processor time", *(f"{pair.core_s:.0f} s" for pair in pairs)),
         _line("peak memory of the process", *(f"{pair.memory_mb / 1024:.1f} GiB" for pair in pairs)),
@@ -180,14 +180,14 @@ def cohort_table(costs: Costs, kind: str) -> str:
         "---": ["---:" for _ in COHORTS],
         "pairs": [f"{each.pairs:,}" for each in found],
         "tasks of so many participants": [f"{each.tasks:,} of {each.chunk}" for each in found],
-        "hours of a task": [_hours(each.task_h) for each in found],
-        "of it start": [f"{100 * each.overhead:.1f} %" for each in found],
+        "time of a task": [_hours(each.task_h) for each in found],
+        "of that, its start": [f"{100 * each.overhead:.1f} %" for each in found],
         "core hours": [f"{each.core_h:,.0f}" for each in found],
         "GPU hours": [f"{each.gpu_h:,.1f}" for each in found] if kind == "GPU" else [],
         "tasks at a time": [
             f"{min(site.at_once, each.tasks)}" for site, each in zip(sites, found, strict=True)
         ],
-        "hours until done": [_hours(each.hours) for each in found],
+        "time until all is done": [_hours(each.hours) for each in found],
         "memory of a task": [f"{costs.pair.memory_mb / 1024:.1f} GiB" for _ in found]
         if kind == "CPU"
         else [],
@@ -197,10 +197,12 @@ def cohort_table(costs: Costs, kind: str) -> str:
         "files made a second": [f"{each.files / (each.hours * HOUR_S):,.1f}" for each in found],
         "storage": [_bytes(each.stored_tb) for each in found],
         "files and folders": [f"{each.files + each.folders:,}" for each in found],
-        "finding all done, one core": [_hours(each.again_h) for each in found],
+        "looking through all that is done, one core": [_hours(each.again_h) for each in found],
         "group level": [f"{each.group_s:,.0f} s, {each.group_mb / 1024:.1f} GiB" for each in found],
         "its page": [f"{each.page_mb:,.1f} MB" for each in found],
-        "first bottleneck": [f"{name}, {part:.2g} of the bound" for name, part in first],
+        "closest to its bound": [
+            f"{name}: {100 * part:.2g} %" if part < 1 else f"{name}: {part:.2g} times" for name, part in first
+        ],
     }
     return "\n".join(_line(name, *cells) for name, cells in rows.items() if cells)
 

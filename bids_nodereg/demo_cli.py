@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_nodereg.arguments import OneLineParser
+from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -17,15 +18,29 @@ TRUTH = DATA / "derivatives" / "truth"
 LEVELS = {"participant", "group"}
 
 
-def is_demo(argv: Sequence[str]) -> bool:
-    """Tell the sub-command from a data set whose folder has its name: that comes with a level of analysis.
+def is_data_set(argv: Sequence[str]) -> bool:
+    """Tell a data set whose folder has the name of a sub-command from the sub-command.
+
+    The folder is here, and a level of analysis comes with it. Where there is no such folder the level is a
+    slip, about which the sub-command can say more.
 
     Examples
     --------
-    >>> is_demo(["demo", "out"]), is_demo(["demo", "out", "participant"]), is_demo(["demo"])
+    >>> is_data_set(["demo", "out"]), is_data_set([])
+    (False, False)
+    """
+    return not LEVELS.isdisjoint(argv[1:]) and Path(argv[0]).is_dir()
+
+
+def is_demo(argv: Sequence[str]) -> bool:
+    """Tell the sub-command from a data set whose folder has its name (see :func:`is_data_set`).
+
+    Examples
+    --------
+    >>> is_demo(["demo", "out"]), is_demo(["raw", "out", "participant"]), is_demo(["demo"])
     (True, False, True)
     """
-    return list(argv[:1]) == [COMMAND] and LEVELS.isdisjoint(argv[1:])
+    return list(argv[:1]) == [COMMAND] and not is_data_set(argv)
 
 
 def demo_words(argv: Sequence[str]) -> list[str]:
@@ -40,12 +55,22 @@ def demo_words(argv: Sequence[str]) -> list[str]:
     Raises
     ------
     UsageError
-        If the output folder is missing.
+        If the output folder is missing, a level of analysis is given, or the data set of a folder ``demo``
+        here may be meant.
     SystemExit
         From argparse, for ``--help``.
     """
     output, others = list(argv[:1]), list(argv[1:])
     options = build_parser().parse_args(output)
+    if others[:1] and others[0] in LEVELS:
+        msg = f"{COMMAND} takes no level of analysis: leave out {others[0]!r}."
+        raise UsageError(msg)
+    if Path(COMMAND, "dataset_description.json").is_file():
+        msg = (
+            f"The folder {COMMAND} here is a data set. To register it, add 'participant' after OUTPUT_DIR. "
+            "The demo that comes with the program is run from another folder."
+        )
+        raise UsageError(msg)
     ordinary = [str(DATA), str(options.output_dir), "participant", "--preset", "fast"]
     return [*ordinary, "--derivatives", f"truth={TRUTH}", *others]
 

@@ -32,6 +32,10 @@ _RESERVED = {
     "version": "ToolVersion",
 }
 _WHOLE_NUMBERS = (int, positive)
+SOME_FAILED = (
+    "Some pairs failed, each for the reason that the log says, or have a verdict that --fail-on-qc refuses. "
+    "The others are done. Also a fault of the program."
+)
 
 
 def descriptor(parser: argparse.ArgumentParser) -> Descriptor:
@@ -84,8 +88,11 @@ def _inputs(action: argparse.Action, parser: argparse.ArgumentParser) -> Iterato
         )
         names = {option: _camel_case(option[2:]) for option in (yes, no)}
         for option, other in ((yes, no), (no, yes)):
+            entry = _common(action, parser, option[2:])
+            if option == no:
+                entry["description"] = f"the opposite of {yes}, which says: {entry['description']}"
             yield {
-                **_common(action, parser, option[2:]),
+                **entry,
                 "type": "Flag",
                 "command-line-flag": option,
                 "disables-inputs": [names[other]],
@@ -135,7 +142,7 @@ def _camel_case(text: str) -> str:
 
 
 def _error_codes() -> list[Descriptor]:
-    """Every exit code but 0, with the first line of what its error means."""
-    meanings = {NodeRegError.exit_code: "Some pairs failed, or a fault of the program."}
-    meanings |= {kind.exit_code: str(kind.__doc__).splitlines()[0] for kind in NodeRegError.__subclasses__()}
+    """Every exit code but 0, with the first line of what its error means; 1 has many meanings."""
+    meanings = {kind.exit_code: str(kind.__doc__).splitlines()[0] for kind in NodeRegError.__subclasses__()}
+    meanings[NodeRegError.exit_code] = SOME_FAILED
     return [{"code": code, "description": text} for code, text in sorted(meanings.items())]

@@ -72,7 +72,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="LABEL",
-        help="participants, with or without sub-; or a file with one label a line",
+        help="only these participants, with or without sub- (default: all); or a file with one label a line",
     )
     flag(
         group,
@@ -80,7 +80,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="LABEL",
-        help="sessions, with or without ses-; or a file with one label a line",
+        help="only these sessions, with or without ses- (default: all); nothing is paired with an image of "
+        "another session then; or a file with one label a line",
     )
     flag(
         group,
@@ -101,7 +102,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--skip-bids-validation",
         "--skip-bids-validator",
         action="store_true",
-        help="do not run the BIDS validator (it runs where it is installed, on whole data sets)",
+        help="do not run the BIDS validator (it runs where it is installed, for all participants together)",
     )
     flag(
         group,
@@ -160,8 +161,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--pair-within",
         choices=("session", "subject"),
         default="subject",
-        help="subject: a session without a reference (T1w) takes that of the nearest session in time; "
-        "session: nothing crosses a session but longitudinal pairs",
+        help="subject (default): a session without a reference (T1w) takes that of the nearest session in "
+        "time; session: nothing crosses a session but longitudinal pairs",
     )
     flag(
         group,
@@ -198,13 +199,15 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_method(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("method")
+    text = "values named as default are those of the preset default; others have some of their own"
+    group = parser.add_argument_group("method", text)
     flag(
         group,
         "--preset",
         choices=tuple(PRESETS),
         default="default",
-        help="default; fast: 2 mm; paper: after Rodriguez-Sanz & Hernandez 2025, slow",
+        help="settings as a whole: default (1 mm; where nothing is said), fast (2 mm), paper (1 mm, "
+        "after Rodriguez-Sanz & Hernandez 2025, slow)",
     )
     flag(
         group,
@@ -214,15 +217,20 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.toml",
         help="table [settings] that changes single values, such as the config.toml of a run",
     )
-    flag(group, "--transform", choices=("rigid", "affine", "deformable"), help="how far to go")
+    flag(
+        group,
+        "--transform",
+        choices=("rigid", "affine", "deformable"),
+        help="how far to go (default: deformable)",
+    )
     flag(
         group,
         "--working-resolution",
         type=float,
         metavar="MM",
-        help="voxel size of the working grid, if the fixed image has an edge that fine",
+        help="voxel size of the working grid, if the fixed image has an edge that fine (default: 1)",
     )
-    flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image")
+    flag(group, "--interpolation", choices=("linear", "cubic"), help="of the warped image (default: linear)")
     flag(
         group,
         "--write-velocity",
@@ -244,7 +252,8 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         dest="brain_mask",
         choices=get_args(BrainMaskMethod),
         help="where no mask is given and the image is not skull-stripped: auto takes deepbet where it is "
-        "installed, else our head template; synthstrip and hd-bet call those programs; none: the head",
+        "installed, else our head template; synthstrip and hd-bet call those programs; none: the head "
+        "(default: auto)",
     )
     flag(
         group,
@@ -258,39 +267,64 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         group,
         "--bias-correction",
         choices=("auto", "n4", "none"),
-        help="N4 on what is compared (never on what is written): auto corrects what is not skull-stripped",
+        help="N4 on what is compared (never on what is written): auto corrects what is not skull-stripped "
+        "(default: auto)",
     )
     flag(
         group,
         "--descriptor",
         choices=get_args(SimilarityName),
         help="what is compared: structural descriptors, or intensities (lmi; and for images of one contrast "
-        "lncc, mse)",
+        "lncc, mse) (default: mind-ssc)",
     )
     flag(
         group,
         "--symmetric",
         action=argparse.BooleanOptionalAction,
-        help="compare both ways, so that swapping the images inverts the result",
+        help="compare both ways, so that swapping the images inverts the result (default: --symmetric)",
     )
     flag(
         group,
         "--capture-reach",
         type=int,
         metavar="N",
-        help="search displacements of up to N voxels of a coarse lattice first; 0: no search",
+        help="search displacements of up to N voxels of a coarse lattice first; 0 (default): no search",
     )
-    flag(group, "--velocity", choices=("decoder", "nodeo", "grid"), help="kind of velocity field")
-    flag(group, "--time-parts", type=int, metavar="N", help="equal parts of the time with a field each")
-    flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme")
-    flag(group, "--steps", type=int, metavar="N", help="steps over [0, 1]: h = 1/N; or squarings")
+    flag(
+        group,
+        "--velocity",
+        choices=("decoder", "nodeo", "grid"),
+        help="kind of velocity field (default: decoder)",
+    )
+    flag(
+        group,
+        "--time-parts",
+        type=int,
+        metavar="N",
+        help="equal parts of the time with a field each (default: 1)",
+    )
+    flag(group, "--solver", choices=("euler", "heun", "rk4", "squaring"), help="ODE scheme (default: rk4)")
+    flag(
+        group,
+        "--steps",
+        type=int,
+        metavar="N",
+        help="steps over [0, 1]: h = 1/N (default: 1); or squarings (default: 7)",
+    )
     flag(
         group,
         "--gradient-route",
         choices=("backprop", "checkpoint", "adjoint"),
-        help="how the gradient comes through the flow",
+        help="how the gradient comes through the flow (default: backprop)",
     )
-    flag(group, "--iterations", nargs="+", type=int, metavar="N", help="most iterations of each level")
+    flag(
+        group,
+        "--iterations",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="most iterations of each level (default: 60 60 40)",
+    )
     flag(
         group,
         "--learning-rate",
@@ -303,17 +337,17 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         "--folding-epsilon",
         type=float,
         metavar="X",
-        help="the folding barrier acts where a Jacobian determinant is below this",
+        help="the folding barrier acts where a Jacobian determinant is below this (default: 0.1)",
     )
-    flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty")
+    flag(group, "--smoothness", type=float, metavar="X", help="weight of the gradient penalty (default: 0.2)")
     flag(
         group,
         "--stiffness",
         choices=("uniform", "confidence"),
         help="how the gradient penalty varies in space: confidence makes it weak where both images have "
-        "structure",
+        "structure (default: uniform)",
     )
-    flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights")
+    flag(group, "--seed", "--random-seed", type=int, metavar="N", help="of the initial weights (default: 0)")
 
 
 def _add_running(parser: argparse.ArgumentParser) -> None:
@@ -323,7 +357,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="{auto,cuda,cuda:N,cpu}",
-        help="auto takes the GPU when there is one, and says so when not",
+        help="auto (default) takes the GPU when there is one, and says so when not",
     )
     flag(
         group,
@@ -341,7 +375,14 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         help="most memory of the run in MB (usually all that is free, in the limits of the container or "
         "job); a pair that does not fit is done on a coarser working grid, which is said, or fails",
     )
-    flag(group, "--omp-nthreads", "--nthreads", type=positive, metavar="N", help="CPU threads of each pair")
+    flag(
+        group,
+        "--omp-nthreads",
+        "--nthreads",
+        type=positive,
+        metavar="N",
+        help="CPU threads of each pair (default: its share)",
+    )
     flag(
         group,
         "--n-procs",
@@ -349,10 +390,16 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1,
         metavar="N",
-        help="pairs at a time, each in a process of its own (default 1); they share the CPU threads, and "
+        help="pairs at a time, each in a process of its own (default: 1); they share the CPU threads, and "
         "each needs memory of its own",
     )
-    flag(group, "--n-cpus", type=positive, metavar="N", help="most CPU threads in all, for pairs to share")
+    flag(
+        group,
+        "--n-cpus",
+        type=positive,
+        metavar="N",
+        help="most CPU threads in all, for pairs to share (default: all)",
+    )
     flag(
         group,
         "--isolate",

@@ -7,14 +7,21 @@ import re
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
 from bids_nodereg.arguments import OneLineParser, flag, folder, positive
-from bids_nodereg.demo_cli import LEVELS
+from bids_nodereg.demo_cli import LEVELS, is_data_set
 from bids_nodereg.durations import as_slurm, seconds_of
 from bids_nodereg.errors import UsageError
+from bids_nodereg.sbatch_container import (
+    image_of,
+    is_in_image,
+    read_paths,
+    refuse_strange_paths,
+    templates_of,
+    written_paths,
+)
 from bids_nodereg.sbatch_script import USUAL_WORK_DIR, ArrayJob, script
 
 if TYPE_CHECKING:
@@ -30,17 +37,26 @@ MOST_TASKS = 1000
 """Of an array, unless more are asked for: Slurm allows 1,001 where the site has not said otherwise."""
 PROGRAM = (sys.executable, "-m", "bids_nodereg")
 _MIB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+LEAST_MIB = 1024
+"""Memory below which no pair can be registered: the program and its libraries take 0.6 GB of it."""
+SHORT_S = 600
+"""Time of a task below which it may well be that hours were meant."""
+_GPU = re.compile(r"gpu(?::(?!\d+$)[\w.-]+)?(?::(\d+))?")
 
 
 def is_sbatch(argv: Sequence[str]) -> bool:
-    """Tell the sub-command from a data set whose folder has its name: that comes with a level of analysis.
+    """Tell the sub-command from a data set whose folder has its name (see :func:`is_data_set`).
+
+    A level of analysis after two folders is one that is too many, for either.
 
     Examples
     --------
-    >>> is_sbatch(["sbatch", "raw", "out"]), is_sbatch(["sbatch", "out", "participant"])
+    >>> is_sbatch(["sbatch", "raw", "out"]), is_sbatch(["raw", "out", "participant"])
     (True, False)
     """
-    return list(argv[:1]) == [COMMAND] and LEVELS.isdisjoint(argv[1:])
+    three = list(argv[1:4])
+    too_many = not LEVELS.isdisjoint(three[2:]) and not any(word.startswith("-") for word in three)
+    return list(argv[:1]) == [COMMAND] and (too_many or not is_data_set(argv))
 
 
 def sbatch(argv: Sequence[str], parse: Callable[[Sequence[str]], RunConfig]) -> int:
@@ -63,12 +79,48 @@ def sbatch(argv: Sequence[str], parse: Callable[[Sequence[str]], RunConfig]) -> 
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     own, further = words[:end], words[end + 1 :]
-    options = build_parser().parse_args(own)
+    options = _options(own)
     config = parse([str(options.bids_dir), str(options.output_dir), "participant", *further])
     _check(options, config)
-    job = _array_job(options, config, further, _count(config))
+    templates = templates_of(options.container, config)
+    job = replace(_array_job(options, config, further, _count(config)), templates=templates.folder)
+    refuse_strange_paths(job)
+    notes = (_short_time(job), templates.note)
+    sys.stderr.write("".join(f"nodereg: {note}\n" for note in notes if note))
     sys.stdout.write(script(job, __version__))
     return 0
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    """Options of the script.
+
+    Raises
+    ------
+    UsageError
+        If there are words that it does not know.
+    """
+    parser = build_parser()
+    options, unknown = parser.parse_known_args(words)
+    levels = [word for word in (str(options.output_dir), *unknown) if word in LEVELS]
+    if levels:
+        msg = (
+            f"{COMMAND} takes no level of analysis: leave out {levels[0]!r}. Tasks do 'participant', and the "
+            f"head of the script tells how to do 'group'. A data set in a folder {COMMAND} is ./{COMMAND}."
+        )
+        raise UsageError(msg)
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return options
+
+
+def _short_time(job: ArrayJob) -> str:
+    """What to say of a time that may be a slip; empty for all others."""
+    if job.time_s is None or job.time_s >= SHORT_S:
+        return ""
+    return (
+        f"--time is {as_slurm(job.time_s)} (hours:minutes:seconds) for each task, as Slurm takes a single "
+        "number for minutes. Four hours are 4:00:00."
+    )
 
 
 def _count(config: RunConfig) -> int:
@@ -81,6 +133,7 @@ def _count(config: RunConfig) -> int:
 def _array_job(
     options: argparse.Namespace, config: RunConfig, further: Sequence[str], participants: int
 ) -> ArrayJob:
+    contained = options.container != "none"
     share = options.participants_per_task or max(USUAL_SHARE, -(-participants // MOST_TASKS))
     directives = (
         f"--{name}={value}"
@@ -94,9 +147,9 @@ def _array_job(
         tasks=min(participants, options.tasks or -(-participants // share)),
         program=PROGRAM,
         container=options.container,
-        image=options.image or "",
-        paths=tuple(_paths(further, config)) if options.container != "none" else (),
-        writable=_writable(config) if options.container != "none" else (),
+        image=image_of(options.container, options.image or ""),
+        paths=read_paths(further, config) if contained else (),
+        writable=written_paths(config) if contained else (),
         work_dir=options.work_dir or USUAL_WORK_DIR,
         directives=tuple(directives),
         max_running=options.max_running,
@@ -106,7 +159,6 @@ def _array_job(
         gpus=_gpus(options.gres or ""),
     )
     chosen = (*_resources(job, config.resources), *further)
-    _refuse_strange_paths(job)
     return replace(job, options=chosen)
 
 
@@ -132,7 +184,7 @@ def _gpus(gres: str) -> int:
     >>> [_gpus(text) for text in ("gpu:1g.5gb:2", "gpu:3090:1", "gpu:2080ti", "gpu:2080ti:3")]
     [2, 1, 1, 3]
     """
-    found = [re.fullmatch(r"gpu(?::(?!\d+$)[\w.-]+)?(?::(\d+))?", word) for word in gres.split(",")]
+    found = [_GPU.fullmatch(word) for word in gres.split(",")]
     return sum(int(match[1] or 1) for match in found if match)
 
 
@@ -142,61 +194,18 @@ def _check(options: argparse.Namespace, config: RunConfig) -> None:
         msg = f"--container {options.container} " + ("needs" if options.image is None else "takes no")
         msg = f"{msg} --image. Give both of them, or none."
         raise UsageError(msg)
+    if options.container == "none" and is_in_image():
+        msg = (
+            "This program runs in a container, and tasks outside it do not have its Python. Say how they are "
+            "to run it: --container apptainer --image FILE.sif, or --container docker --image NAME."
+        )
+        raise UsageError(msg)
     if config.selection.shard != (1, 1):
         msg = "--shard: the script says it, for each task. Leave it out."
         raise UsageError(msg)
     if config.work_dir is not None:
         msg = "--work-dir stands before --, for the script: each task gets a folder of its own in it."
         raise UsageError(msg)
-
-
-def _refuse_strange_paths(job: ArrayJob) -> None:
-    """Refuse paths that a script or a container engine takes for something else."""
-    strange = "\n\r" if job.container == "none" else "\n\r:,"
-    said = re.sub(r'^"\$\{[^}]*\}"', "", job.work_dir)  # what the variable before it holds is not known yet
-    for path in (job.bids_dir, job.output_dir, *job.paths, *job.writable, said):
-        if any(character in str(path) for character in strange):
-            msg = (
-                f"{str(path)!r}: a line break, and with a container a colon or a comma, cannot be in a path. "
-                "Give the folder another name, or a link to it."
-            )
-            raise UsageError(msg)
-    if {"\n", "\r"} & set(job.image):
-        msg = f"--image {job.image!r}: a line break cannot be in the name of an image. Leave it out."
-        raise UsageError(msg)
-
-
-def _writable(config: RunConfig) -> tuple[Path, ...]:
-    """Folders of the options that a run writes to, which need not be there yet."""
-    return () if config.bids_database_dir is None else (config.bids_database_dir,)
-
-
-def _paths(words: Sequence[str], config: RunConfig) -> Iterator[Path]:
-    """Files and folders that options name to be read, alone or after an equals sign.
-
-    Raises
-    ------
-    UsageError
-        If one is not absolute: a container has another working folder.
-    """
-    writable = _writable(config)
-    for path in (*writable, *config.derivatives.values()):
-        if not path.is_absolute():
-            raise _not_absolute(str(path), path)
-    for word in words:
-        for piece in re.split(r"[=,]", word):
-            path = Path(piece)
-            if piece.startswith("-") or not piece or path in writable or not path.exists():
-                continue
-            if path.is_absolute():
-                yield path
-            elif path.is_file() or "/" in piece:
-                raise _not_absolute(word, path)
-
-
-def _not_absolute(word: str, path: Path) -> UsageError:
-    told = f"name it by its absolute path ({path.resolve()})"
-    return UsageError(f"{word}: {told}; the program in the container works in another folder.")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -225,7 +234,7 @@ def _add_program(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how the program is run")
     text = "none (default): the Python that prints this"
     flag(group, "--container", choices=("none", "docker", "apptainer"), default="none", help=text)
-    text = "of the container: file for apptainer, name for docker"
+    text = "of the container: for apptainer a file, or a name with ://; for docker a name"
     flag(group, "--image", metavar="IMAGE", help=text)
     text = (
         "folder on the node for what is temporary, removed afterwards; may begin with a variable, such as "
@@ -241,11 +250,11 @@ def _add_array(parser: argparse.ArgumentParser) -> None:
     flag(how_many, "--participants-per-task", type=positive, metavar="N", help=text)
     flag(how_many, "--tasks", type=positive, metavar="N", help="instead: the number of tasks")
     flag(group, "--max-running", type=positive, metavar="N", help="tasks at a time, at most")
-    flag(group, "--time", type=seconds_of, metavar="TIME", help="of a task, as Slurm writes it")
+    flag(group, "--time", type=seconds_of, metavar="TIME", help="of a task, as Slurm: minutes, or 4:00:00")
     flag(group, "--mem", type=_mebibytes, metavar="SIZE", help="memory of a task, such as 16G")
     flag(group, "--cpus-per-task", type=positive, metavar="N", help="cores of a task")
     text = "such as gpu:1; of several GPUs each gets a process of its own"
-    flag(group, "--gres", type=_plain_word, metavar="LIST", help=text)
+    flag(group, "--gres", type=_gres, metavar="LIST", help=text)
     flag(group, "--partition", type=_plain_word, metavar="NAME", help="where to run")
     flag(group, "--account", type=_plain_word, metavar="NAME", help="who pays")
 
@@ -257,11 +266,26 @@ def _plain_word(text: str) -> str:
     return text
 
 
+def _gres(text: str) -> str:
+    """Read resources of any name; those that are GPUs by any spelling have to be so for Slurm."""
+    for word in _plain_word(text).split(","):
+        name = re.split(r"[:=]", word)[0].lower().removeprefix("gres/")
+        match = _GPU.fullmatch(word)
+        if name in {"gpu", "gpus"} and (match is None or not int(match[1] or 1)):
+            msg = f"expected gpu:N or gpu:TYPE:N with N of 1 or more, got {word!r}. Without GPU, leave it out"
+            raise argparse.ArgumentTypeError(msg)
+    return text
+
+
 def _mebibytes(text: str) -> int:
     match = re.fullmatch(r"(\d+)([KMGT]?)", text)
     size = int(int(match[1]) * _MIB[match[2] or "M"]) if match else 0
     if not size:
         msg = f"expected a size in MiB or with K, M, G or T, such as 16G, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    if size < LEAST_MIB:
+        meant = f" (did you mean {text}G?)" if text.isdecimal() else ""
+        msg = f"expected at least 1G, which the smallest pair needs, got {size} MiB{meant}"
         raise argparse.ArgumentTypeError(msg)
     return size
 

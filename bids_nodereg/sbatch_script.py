@@ -40,6 +40,8 @@ class ArrayJob:
         How the program is run, and from what.
     paths, writable
         What the options name, to be read in the container, and folders to be written to.
+    templates
+        Folder of TemplateFlow's templates, to be read in the container; None for those of the image alone.
     work_dir
         Folder on the node in which each task has one of its own, as the shell is to read it.
     directives
@@ -64,6 +66,7 @@ class ArrayJob:
     image: str = ""
     paths: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    templates: Path | None = None
     work_dir: str = USUAL_WORK_DIR
     directives: tuple[str, ...] = ()
     max_running: int | None = None
@@ -94,6 +97,8 @@ def script(job: ArrayJob, version: str) -> str:
 
 def _heading(job: ArrayJob, version: str) -> str:
     group = " ".join((*_start(job), _quoted([str(job.bids_dir), str(job.output_dir), "group"])))
+    place = [word for word in job.directives if word.startswith(("--partition=", "--account="))]
+    later = ["--dependency=afterany:JOB", "--job-name=nodereg-group", "--output=nodereg_group_%j.log", *place]
     return f"""\
 #!/bin/bash
 # shellcheck disable=SC2317,SC2329 # functions that signals call
@@ -101,7 +106,9 @@ def _heading(job: ArrayJob, version: str) -> str:
 # Submit this file with sbatch. Submitted again, it passes over what is done. A task has the same participants
 # in whatever array: sbatch --array=3,7 FILE does tasks 3 and 7 again.
 # When all tasks have ended, one table and one page of all participants:
-#   {group}"""
+#   {group}
+# The same as a job that waits for the array, with the number that sbatch has told in place of JOB:
+#   {_quoted(["sbatch", *later, "--wrap", group])}"""
 
 
 def _directives(job: ArrayJob) -> str:
@@ -176,6 +183,9 @@ def _container_lines(job: ArrayJob) -> list[str]:
         return [_quoted(job.program)]
     binds = [_quoted([_BIND[job.container], _bind(job.bids_dir, read_only=True)])]
     binds += [_quoted([_BIND[job.container], _bind(path, read_only=True)]) for path in job.paths]
+    if job.templates is not None:
+        bind = _bind(job.templates, read_only=True)
+        binds.append(_quoted([_BIND[job.container], bind, "--env", f"TEMPLATEFLOW_HOME={job.templates}"]))
     written = (*job.writable, job.output_dir)
     binds += [_quoted([_BIND[job.container], _bind(path, read_only=False)]) for path in written]
     if job.container == "docker":

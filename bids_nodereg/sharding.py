@@ -74,6 +74,11 @@ def _of_task(key: str, environment: Mapping[str, str], usual: int | None = None)
     if text.isdecimal():
         return int(text)
     if usual is None:
-        msg = f"slurm: {name} is {text!r}, so this is not in an array task. Say I/N"
+        got = f"is {text!r}" if text else "is not set"
+        msg = (
+            f"slurm: {name} {got}, so this is not in an array task, or in a container that is not given "
+            'the variables (a clean environment). Say I/N, such as "$SLURM_ARRAY_TASK_ID/40" where the shell '
+            "knows it"
+        )
         raise argparse.ArgumentTypeError(msg)
     return usual

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from bids_nodereg import __version__
 from bids_nodereg.bids.spaces import OutputSpace
-from bids_nodereg.cli import SQUARINGS, main, parse
+from bids_nodereg.cli import _SHORTCUTS, SQUARINGS, main, parse
 from bids_nodereg.config import PRESETS, RunConfig, Selection
 from bids_nodereg.errors import UsageError
 from bids_nodereg.options import build_parser
@@ -357,8 +358,7 @@ class Situation:
 
 SITUATIONS = {
     "a participant that is not there": Situation(18, "There are 1: 01", "--participant-label", "99"),
-    "filters leave nothing": Situation(18, "no pair of images", "--moving-suffix", "FLAIR"),
-    "more shards than participants": Situation(18, "--shard 2/2: nothing left of 1", "--shard", "2/2"),
+    "filters leave nothing": Situation(18, "--moving-suffix may be why", "--moving-suffix", "FLAIR"),
     "one contrast": Situation(66, "Contrasts found: T1w (1)", names=("sub-01_T1w.nii.gz",)),
     "no participant": Situation(66, "no sub-* folder", names=()),
     "no pairs file": Situation(66, "pairs file cannot be read", "--pairs-file", "nowhere.tsv"),
@@ -383,6 +383,15 @@ def test_what_cannot_be_done_is_told_in_one_line(name, extra, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("extra", [["--skip-bids-validation"], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_part_without_participants_has_nothing_to_do(extra, tmp_path, capsys):
+    """That is no failure of the task of an array: the others have everybody."""
+    raw = make_images(tmp_path / "raw", *PAIR)
+    assert main([str(raw), str(tmp_path / "out"), "participant", "--shard", "2/2", *extra]) == 0
+    assert "--shard 2/2: nothing to do, as there are 1 participant(s)." in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def ending(capsys, *words: object) -> tuple[int, str]:
     """Code and last line of a run that ends with an error of its own."""
     code = main([str(word) for word in words])
@@ -404,7 +413,7 @@ def test_what_is_no_bids_data_set_ends_with_16(description, tmp_path, capsys):
 
 
 def test_the_validator_is_asked_about_a_whole_data_set_only(tmp_path, capsys):
-    """Its error ends the run with 16; for named participants, or when told to skip, it is not asked."""
+    """Its error ends the run with 16; for some participants, a part, or when told to, it is not asked."""
     if not Path(sys.executable).with_name("bids-validator-deno").exists():
         pytest.skip("bids-validator-deno is not installed")
     raw = make_images(tmp_path / "raw", "sub-01_T1w.nii.gz")
@@ -416,6 +425,7 @@ def test_the_validator_is_asked_about_a_whole_data_set_only(tmp_path, capsys):
     assert "--skip-bids-validation" in told
     assert ending(capsys, raw, tmp_path / "out", "participant", "--skip-bids-validation")[0] == 66
     assert ending(capsys, raw, tmp_path / "out", "participant", "--participant-label", "01")[0] == 66
+    assert ending(capsys, raw, tmp_path / "out", "participant", "--shard", "1/2")[0] == 66
 
 
 def test_a_missing_input_folder_ends_with_66(tmp_path, capsys):
@@ -498,6 +508,23 @@ def test_ctrl_c_is_a_temporary_end(monkeypatch, capsys):
     monkeypatch.setattr("bids_nodereg.cli._run", interrupted)
     assert main(BASE) == 75
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_the_values_that_help_calls_usual_are():
+    """Those of settings are the preset's; the others are the parser's."""
+    usual = re.compile(r"\(default: ([^;)]+)|(\w+) \(default\)")
+    told = {}
+    for action in build_parser()._actions:
+        path = _SHORTCUTS.get(action.dest)
+        value = action.default if path is None else value_at(PRESETS["default"], ".".join(path))
+        match = usual.search(action.help or "")
+        if match is not None and isinstance(value, str | int | float):
+            told[action.dest] = match[1] or match[2], f"{value:g}" if isinstance(value, float) else str(value)
+    assert told.pop("symmetric") == ("--symmetric", "True")
+    assert len(told) > 15
+    assert [name for name, (said, value) in told.items() if said != value] == []
+    iterations = (level.iterations for level in PRESETS["default"].registration.levels)
+    assert f"(default: {' '.join(map(str, iterations))})" in build_parser().format_help()
 
 
 def test_version_and_help(capsys):

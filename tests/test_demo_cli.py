@@ -8,6 +8,7 @@ import pytest
 
 from bids_nodereg.cli import main, parse
 from bids_nodereg.demo_cli import DATA, TRUTH, demo_words, is_demo
+from tests.bids.make import make_dataset
 
 
 def test_it_is_the_ordinary_command_on_the_bundled_data():
@@ -31,10 +32,30 @@ def test_options_outweigh_those_of_the_demo():
 @pytest.mark.parametrize("level", ["participant", "group"])
 def test_a_data_set_of_that_name_is_one(level, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
 
     assert not is_demo(["demo", "out", level])
-    assert main(["demo", "out", level, "--dry-run"]) == 66
+    assert main(["demo", "out", level, "--dry-run"]) == 16
     assert "demo" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("level", ["participant", "group"])
+def test_a_level_that_is_too_many_is_told(level, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["demo", "out", level]) == 64
+    assert f"leave out '{level}'" in capsys.readouterr().err
+
+
+def test_beside_a_data_set_of_that_name_it_asks_which(monkeypatch, tmp_path, capsys):
+    """Else who forgets the level would get the demo and take it for results."""
+    monkeypatch.chdir(tmp_path)
+    make_dataset(tmp_path / "demo", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz")
+
+    assert main(["demo", "out"]) == 64
+    assert "add 'participant' after OUTPUT_DIR" in capsys.readouterr().err
+    assert main(["demo", "out", "participant", "--dry-run=json"]) == 0
+    assert capsys.readouterr().out.count('"taken": true') == 1
 
 
 def test_what_would_be_registered_is_told(tmp_path, capsys):

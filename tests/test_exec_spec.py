@@ -103,3 +103,10 @@ def test_exit_codes_are_those_of_the_errors(described):
     codes = {row["code"]: row["description"] for row in described["error-codes"]}
     assert set(codes) == {1, 16, 18, 64, 65, 66, 73, 75}
     assert codes[16] == "The input folder is not a BIDS data set."
+    assert codes[1].startswith("Some pairs failed")
+
+
+def test_an_option_and_its_opposite_are_told_apart(described):
+    words = {entry["id"]: entry["description"] for entry in described["inputs"]}
+    assert words["Symmetric"].startswith("compare both ways")
+    assert words["NoSymmetric"] == f"the opposite of --symmetric, which says: {words['Symmetric']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,10 +21,11 @@ from bids_nodereg.cli import main, parse
 from bids_nodereg.durations import seconds_of
 from bids_nodereg.errors import NothingSelectedError, UsageError
 from bids_nodereg.sbatch_cli import sbatch
+from bids_nodereg.sbatch_container import MARK
+from tests.bids.make import make_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 
@@ -47,6 +50,16 @@ def raw(tmp_path: Path) -> Path:
         (root / f"sub-{number:02}" / "anat").mkdir(parents=True)
     (root / "dataset_description.json").write_text(json.dumps({"Name": "x", "BIDSVersion": "1.10.0"}))
     return root
+
+
+@pytest.fixture(autouse=True)
+def image(tmp_path: Path, monkeypatch) -> Path:
+    """A file in place of an image, and no templates of whoever runs the tests."""
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "no templates"))
+    monkeypatch.delenv(MARK, raising=False)
+    path = tmp_path / "my image.sif"
+    path.touch()
+    return path
 
 
 @pytest.fixture
@@ -126,7 +139,18 @@ def node(tmp_path: Path) -> Node:
 
 
 def apptainer(capsys, raw: Path, out: Path, *words: str) -> str:
-    return printed(capsys, raw, out, "--container", "apptainer", "--image", "my image.sif", *words)
+    image = raw.parent / "my image.sif"
+    return printed(capsys, raw, out, "--container", "apptainer", "--image", image, *words)
+
+
+def of_program(words: list[str]) -> list[str]:
+    """Words after the image."""
+    [image] = [number for number, word in enumerate(words) if word.endswith("/my image.sif")]
+    return words[image + 1 :]
+
+
+def bound(words: list[str]) -> list[str]:
+    return [words[i + 1] for i, word in enumerate(words) if word == "--bind"]
 
 
 def after(words: list[str], name: str) -> str:
@@ -139,12 +163,8 @@ def test_a_task_runs_the_container_on_its_part(capsys, raw, out, node):
     assert node.run(script) == 0
     words = node.words()
     assert words[:3] == ["run", "--cleanenv", "--containall"]
-    assert [words[i + 1] for i, word in enumerate(words) if word == "--bind"] == [
-        f"{raw}:{raw}:ro",
-        f"{out}:{out}",
-    ]
-    image = words.index("my image.sif")
-    config = parse(words[image + 1 :])  # the program takes it
+    assert bound(words) == [f"{raw}:{raw}:ro", f"{out}:{out}"]
+    config = parse(of_program(words))  # the program takes it
     assert (config.bids_dir, config.output_dir, config.selection.shard) == (raw, out, (3, 3))
     assert config.preset == "fast"
     assert out.is_dir()
@@ -197,7 +217,7 @@ def test_what_slurm_gives_is_asked_for_and_passed_on(capsys, raw, out, node):
     called = node.words()
     assert "--nv" in called
     assert after(called, "--env") == "CUDA_VISIBLE_DEVICES=2"
-    resources = parse(called[called.index("my image.sif") + 1 :]).resources
+    resources = parse(of_program(called)).resources
     assert (resources.time_limit_s, resources.n_cpus, resources.device) == (3600 - 120, 6, "cuda")
     assert 0.94 < resources.mem_mb * 1e6 / (8 * 2**30) < 0.96
 
@@ -276,8 +296,7 @@ def test_the_database_can_be_written_in_the_container(capsys, raw, out, node, tm
     database = tmp_path / "my database"
     for _ in range(2):  # where it is not there yet, and where it is
         assert node.run(apptainer(capsys, raw, out, "--", "--bids-database-dir", str(database))) == 0
-        binds = [node.words()[i + 1] for i, word in enumerate(node.words()) if word == "--bind"]
-        assert binds == [f"{raw}:{raw}:ro", f"{database}:{database}", f"{out}:{out}"]
+        assert bound(node.words()) == [f"{raw}:{raw}:ro", f"{database}:{database}", f"{out}:{out}"]
         assert database.is_dir()
 
 
@@ -326,8 +345,131 @@ def test_files_that_options_name_are_seen_in_the_container(capsys, raw, out, nod
         capsys, raw, out, "--", "--derivatives", f"masks={tmp_path}", "--output-spaces", f"mine={atlas}"
     )
     assert node.run(script) == 0
-    binds = [node.words()[i + 1] for i, word in enumerate(node.words()) if word == "--bind"]
-    assert binds[1:3] == [f"{tmp_path}:{tmp_path}:ro", f"{atlas}:{atlas}:ro"]
+    assert bound(node.words())[1:3] == [f"{tmp_path}:{tmp_path}:ro", f"{atlas}:{atlas}:ro"]
+
+
+def test_files_of_a_template_of_ones_own_are_seen_with_the_mask_beside_it(capsys, raw, out, node, tmp_path):
+    """The mask of the first is named nowhere; without it the container would register the head."""
+    names = ("one_T1w.nii.gz", "one_desc-brain_mask.nii.gz", "two.nii", "mask.nii")
+    files = [tmp_path / "study" / name for name in names]
+    files[0].parent.mkdir()
+    for file in files:
+        file.write_bytes(b"x")
+    words = (f"one={files[0]}", f"two={files[2]},mask={files[3]}")
+    assert node.run(apptainer(capsys, raw, out, "--", "--output-spaces", *words)) == 0
+    assert set(bound(node.words())[1:-1]) == {f"{file}:{file}:ro" for file in files}
+    assert "--env" not in node.words()
+    assert main(["sbatch", str(raw), str(out), "--", "--output-spaces", f"one={tmp_path}/gone.nii"]) == 66
+
+
+def home_with_a_template(folder: Path) -> Path:
+    template = folder / "tpl-MNI152NLin6Asym" / "tpl-MNI152NLin6Asym_res-01_T1w.nii.gz"
+    template.parent.mkdir(parents=True)
+    template.write_bytes(b"x")
+    return folder
+
+
+MNI = ("--", "--output-spaces", "MNI152NLin6Asym:res-1")
+
+
+@pytest.mark.parametrize(("container", "bind"), [("apptainer", "--bind"), ("docker", "--volume")])
+@pytest.mark.parametrize("named", [True, False])
+def test_templates_of_this_machine_are_seen_in_the_container(
+    named, container, bind, capsys, raw, out, node, monkeypatch
+):
+    """Those of TEMPLATEFLOW_HOME, or of the client's own place."""
+    home = home_with_a_template(raw.parent / "cache" / "templateflow")
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(home) if named else "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(raw.parent / "cache"))
+    assert main(["sbatch", str(raw), str(out), "--container", container, "--image", "docker://x", *MNI]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert node.run(captured.out.replace("docker rm", "true docker rm")) == 0
+    assert f"{bind} {home}:{home}:ro --env TEMPLATEFLOW_HOME={home} " in " ".join(node.words())
+
+
+def test_templates_that_are_not_here_are_those_of_the_image(capsys, raw, out, image, tmp_path, monkeypatch):
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    words = ["sbatch", str(raw), str(out), "--container", "apptainer", "--image", str(image), *MNI]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert "MNI152NLin6Asym: not all of it is in" in captured.err
+    assert f"TEMPLATEFLOW_HOME={tmp_path}" in captured.out  # the image's comes after it
+    assert main([*words, "--fetch-templates"]) == 64
+    assert "--fetch-templates does not go with --container" in capsys.readouterr().err
+
+
+def test_without_a_container_templates_have_to_be_here(capsys, raw, out, tmp_path, monkeypatch):
+    words = ["sbatch", str(raw), str(out), *MNI]
+    assert main(words) == 66
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(home_with_a_template(tmp_path / "templates")))
+    assert main(words) == 0
+    assert "TEMPLATEFLOW_HOME" not in capsys.readouterr().out
+
+
+def image_words(raw: Path, out: Path, name: object) -> list[str]:
+    return ["sbatch", str(raw), str(out), "--container", "apptainer", "--image", str(name)]
+
+
+def test_an_image_is_found_wherever_the_task_runs(capsys, raw, out, node, image, monkeypatch):
+    monkeypatch.chdir(image.parent)
+    assert main(image_words(raw, out, image.name)) == 0
+    assert node.run(capsys.readouterr().out) == 0
+    assert str(image) in node.words()
+
+
+@pytest.mark.parametrize("name", ["docker://registry/nodereg:1", "library://nodereg"])
+def test_an_image_of_a_registry_is_left_as_it_is(name, capsys, raw, out, node):
+    assert main(image_words(raw, out, name)) == 0
+    assert node.run(capsys.readouterr().out) == 0
+    assert name in node.words()
+
+
+def test_an_image_that_is_not_there_is_refused(capsys, raw, out, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(image_words(raw, out, "nodereg.sif")) == 64
+    assert f"there is no {tmp_path}/nodereg.sif. Give the absolute path" in capsys.readouterr().err
+    assert main(image_words(raw, out, "/images/nodereg.sif")) == 64
+    monkeypatch.setenv(MARK, "1")  # in a container, which need not see its own file
+    assert main(image_words(raw, out, "/images/nodereg.sif")) == 0
+    assert main(image_words(raw, out, "nodereg.sif")) == 64
+
+
+def test_in_the_image_a_container_has_to_be_named(capsys, raw, out, monkeypatch):
+    monkeypatch.setenv(MARK, "1")
+    assert main(["sbatch", str(raw), str(out)]) == 64
+    captured = capsys.readouterr()
+    assert "--container apptainer --image FILE.sif" in captured.err
+    assert captured.out == ""
+
+
+def test_the_image_says_that_it_is_one():
+    dockerfile = Path(__file__).parents[1] / "Dockerfile"
+    if not dockerfile.is_file():
+        pytest.skip("only in a checkout")
+    assert re.search(rf"^ENV .*\n(.*\\\n)* *{MARK}=1", dockerfile.read_text("utf-8"), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("container", ["none", "docker", "apptainer"])
+def test_the_group_is_one_line_of_the_head(container, capsys, raw, out, image, node):
+    """As a job that waits for the array; the shell is given what the head says, and records it."""
+    words = () if container == "none" else ("--container", container, "--image", image)
+    script = printed(capsys, raw, out, *words, "--partition", "long", "--gres", "gpu:1")
+    [line] = [row[4:] for row in script.splitlines() if row.startswith("#   sbatch ")]
+    called = shlex.split(line)
+    assert called[:2] == ["sbatch", "--dependency=afterany:JOB"]
+    assert "--partition=long" in called
+    assert not any("gres" in word for word in called)
+    wrapped = after(called, "--wrap").replace(sys.executable, "apptainer")
+    assert node.run(f"#!/bin/bash\n{wrapped}\n") == 0
+    assert node.words()[-3:] == [str(raw), str(out), "group"]
+
+
+def test_a_time_of_minutes_is_told(capsys, raw, out):
+    assert main(["sbatch", str(raw), str(out), "--time", "4"]) == 0
+    assert "--time is 0:04:00" in capsys.readouterr().err
+    assert main(["sbatch", str(raw), str(out), "--time", "4:00:00"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -338,6 +480,15 @@ def test_files_that_options_name_are_seen_in_the_container(capsys, raw, out, nod
         (["--tasks", "2", "--participants-per-task", "2"], "not allowed with"),
         (["--partition", "a; rm -rf /"], "a word of letters"),
         (["--mem", "much"], "such as 16G"),
+        (["--mem", "16"], "got 16 MiB (did you mean 16G?)"),
+        (["--mem", "900M"], "expected at least 1G, which the smallest pair needs, got 900 MiB. "),
+        (["--gres", "gpus:2"], "expected gpu:N or gpu:TYPE:N with N of 1 or more, got 'gpus:2'"),
+        (["--gres", "ssd:1,gpu:a100:0"], "got 'gpu:a100:0'. Without GPU, leave it out"),
+        (["--gres", "GPU:1"], "got 'GPU:1'"),
+        (["--gres", "gres/gpu=2"], "got 'gres/gpu=2'"),
+        (["participant"], "leave out 'participant'"),
+        (["--account", "group", "group"], "leave out 'group'"),
+        (["--prest", "x"], "unrecognized arguments: --prest x."),
         (["--time", "soon"], "a length of time as"),
         (["--work-dir", "relative"], "an absolute path or"),
         (["--work-dir", "$A;reboot"], "an absolute path or"),
@@ -359,7 +510,7 @@ def test_what_cannot_be_is_refused_before_it_is_in_a_script(words, told, capsys,
 def test_paths_that_a_container_cannot_take_are_refused(tmp_path, raw, out, monkeypatch):
     odd = tmp_path / "a:b"
     raw.rename(odd)
-    image = ["--container", "apptainer", "--image", "i.sif"]
+    image = ["--container", "apptainer", "--image", str(tmp_path / "my image.sif")]
     with pytest.raises(UsageError, match="a colon or a comma"):
         sbatch([str(odd), str(out), *image], parse)
     (tmp_path / "quick.toml").write_text("[settings]\nmargin_mm = 11.0\n")
@@ -380,20 +531,30 @@ def test_labels_that_are_not_there_are_told(raw, out):
         sbatch([str(raw), str(out), "--", "--participant-label", "99"], parse)
 
 
-def test_a_data_set_called_sbatch_is_told_from_it(tmp_path, monkeypatch, capsys):
+def test_a_data_set_called_sbatch_is_told_from_it(tmp_path, raw, out, monkeypatch, capsys):
+    """The folder has to be there, and two other folders before the level are one too many for it."""
     monkeypatch.chdir(tmp_path)
-    assert main(["sbatch", "out", "participant", "--dry-run"]) == 66
-    assert "sbatch" in capsys.readouterr().err
+    assert main(["sbatch", "out", "participant", "--dry-run"]) == 64
+    assert "leave out 'participant'" in capsys.readouterr().err
+    make_dataset(tmp_path / "sbatch", "sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz")
+    assert main(["sbatch", "out", "participant", "--dry-run=json"]) == 0
+    assert capsys.readouterr().out.count('"taken": true') == 1
+    assert main(["sbatch", str(raw), str(out), "participant"]) == 64
+    assert "A data set in a folder sbatch is ./sbatch" in capsys.readouterr().err
+
+
+def test_the_account_may_be_called_group(capsys, raw, out):
+    assert "#SBATCH --account=group\n" in printed(capsys, raw, out, "--account", "group")
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 @pytest.mark.parametrize("container", ["none", "docker", "apptainer"])
-def test_shellcheck_finds_nothing(container, capsys, raw, out, tmp_path):
-    image = () if container == "none" else ("--image", "i")
+def test_shellcheck_finds_nothing(container, capsys, raw, out, image, tmp_path):
+    with_image = () if container == "none" else ("--image", image)
     words = ("--time", "4:00:00", "--mem", "4G", "--cpus-per-task", "2", "--gres", "gpu:1")
     plain = raw.rename(tmp_path / "my raw")  # it takes a dollar sign in single quotes for a slip
     path = tmp_path / "job.sh"
-    path.write_text(printed(capsys, plain, out, "--container", container, *image, *words))
+    path.write_text(printed(capsys, plain, out, "--container", container, *with_image, *words))
     found = subprocess.run(["shellcheck", str(path)], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout) == (0, "")
 

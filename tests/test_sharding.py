@@ -67,7 +67,8 @@ def test_what_is_no_part_is_refused(text):
 @pytest.mark.parametrize("text", ["slurm", "slurm:4"])
 @pytest.mark.parametrize("environment", [{}, {"SLURM_ARRAY_TASK_ID": ""}, {"SLURM_ARRAY_TASK_ID": "x"}])
 def test_outside_of_an_array_slurm_is_refused(text, environment):
-    with pytest.raises(argparse.ArgumentTypeError, match="not in an array task"):
+    told = r"not in an array task, or in a container .* Say I/N, such as"
+    with pytest.raises(argparse.ArgumentTypeError, match=told):
         shard(text, environment)
 
 

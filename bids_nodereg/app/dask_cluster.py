@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg.app.dask_worker import Environment, environment
+from bids_nodereg.app.gpus import VARIABLE
 from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from distributed import Client, SpecCluster
 
@@ -33,11 +34,11 @@ class LocalWorkers:
     count
         How many there are, where there is no GPU for them.
     gpus
-        What each is to have as ``CUDA_VISIBLE_DEVICES``; empty for none.
+        Name of each, and what it is to have as ``CUDA_VISIBLE_DEVICES``; empty for none.
     """
 
     count: int
-    gpus: tuple[str, ...] = ()
+    gpus: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -189,8 +190,7 @@ def _cluster(workers: LocalWorkers) -> SpecCluster:
     }
     scheduler = {"cls": Scheduler, "options": here}
     specs = {
-        number: {"cls": Nanny, "options": {**here, **options}}
-        for number, options in enumerate(_options_of(workers))
+        name: {"cls": Nanny, "options": {**here, **options}} for name, options in _options_of(workers).items()
     }
     routes: dict[str, list[str]] = {f"distributed.{each}.http.routes": [] for each in ("scheduler", "worker")}
     try:
@@ -203,17 +203,20 @@ def _cluster(workers: LocalWorkers) -> SpecCluster:
         raise TemporaryError(msg) from error
 
 
-def _options_of(workers: LocalWorkers) -> Sequence[dict[str, Any]]:
-    """What each worker of this machine is started with: memory is planned by the pairs themselves."""
+def _options_of(workers: LocalWorkers) -> dict[str | int, dict[str, Any]]:
+    """What each worker of this machine is started with, by its name: pairs plan their memory themselves."""
     one: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
     if not workers.gpus:
-        return [one] * workers.count
-    return [{**one, "resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in workers.gpus]
+        return dict.fromkeys(range(workers.count), one)
+    return {
+        name: {**one, "resources": {"GPU": 1}, "env": {VARIABLE: gpu}} for name, gpu in workers.gpus.items()
+    }
 
 
 def _lacks(error: ImportError) -> NodeRegError:
     return UsageError(
-        f'--executor dask needs what is not installed ({error}): pip install "bids-nodereg[cluster]".'
+        f'--executor dask needs what is not installed ({error}): pip install "bids-nodereg[cluster]", in a '
+        'clone ".[cluster]".'
     )
 
 

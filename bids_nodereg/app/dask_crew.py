@@ -16,6 +16,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bids_nodereg.app.dask_places import Places
 from bids_nodereg.app.dask_worker import Done, begin, do, end
 from bids_nodereg.app.workers import MOST_GROWTH_MIB, MOST_TASKS, Lost, Waiting, Work
 from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
@@ -57,15 +58,19 @@ class Terms:
         not used.
     one_per_host
         Whether a task is to have the machine for itself.
-    renews
-        Whether a worker is started afresh as one of :mod:`bids_nodereg.app.workers` is.
+    is_ours
+        Whether the workers are of this run alone: then they are started afresh as those of
+        :mod:`bids_nodereg.app.workers` are, and one that is started again has the name that it had.
+    places
+        Which workers are not used any more; those whose place is lost are added to it.
     """
 
     run: str
     check: Callable[[Sequence[str]], Mapping[str, NodeRegError]]
     resources: Mapping[str, float] = field(default_factory=dict)
     one_per_host: bool = False
-    renews: bool = False
+    is_ours: bool = False
+    places: Places = field(default_factory=Places)
 
 
 def in_dask(
@@ -93,7 +98,7 @@ def in_dask(
     Raises
     ------
     TemporaryError
-        If the scheduler is lost, or has no worker for :data:`PATIENCE_S`.
+        If the scheduler is lost, has no worker for :data:`PATIENCE_S`, or none but such as are lost.
     NodeRegError
         If no worker can be used: the reason of one.
     """
@@ -108,11 +113,13 @@ def in_dask(
 class _Worker(Generic[Task]):
     """One worker, as the driver sees it."""
 
-    def __init__(self, address: str, told: Mapping[str, Any]) -> None:
+    def __init__(self, address: str, told: Mapping[str, Any], terms: Terms) -> None:
         self.address = address
         self.host = str(told.get("host", address))
         name = str(told.get("name", address))
         self.name = address if name == address else f"{address} ({name})"
+        self.place = name if terms.is_ours else address
+        """What stays the same when it is started again on the GPU that it had, as far as can be known."""
         self.is_running = True
         self.is_ready = False
         """Whether it has said that it is ready."""
@@ -232,7 +239,7 @@ class _Crew(Generic[Task, Result]):
         if isinstance(done, Done):
             self._waiting.end(task)
             if done.result is not None and (why := self._why_unfit(done.result)):
-                self._dismiss(worker, TemporaryError(f"dask worker {worker.address}: {why}."))
+                self._dismiss(worker, self._terms.places.lose(worker.place, why, self._count_others(worker)))
             self._renew(worker, done.rss_mib)
             stopped = Lost(f"stopped with the dask worker {worker.name}")
             yield task, stopped if done.result is None else done.result
@@ -242,12 +249,18 @@ class _Crew(Generic[Task, Result]):
         self._workers.pop(worker.address, None)  # looked at anew, should it be there still
         yield task, Lost(f"lost with the dask worker {worker.name}{_why(done)}")
 
+    def _count_others(self, worker: _Worker[Task]) -> int:
+        """How many workers there are beside one; where none is known, those that are new are looked for."""
+        if not any(each is not worker for each in self._all):
+            self._look()
+        return sum(each is not worker for each in self._all)
+
     def _renew(self, worker: _Worker[Task], rss_mib: float) -> None:
         """Have a worker started afresh that has done its share, or has grown."""
         worker.done += 1
         worker.first_mib = worker.first_mib or rss_mib
         is_fit = worker.done < MOST_TASKS and rss_mib < worker.first_mib + MOST_GROWTH_MIB
-        if self._terms.renews and not is_fit and worker.address in self._workers:
+        if self._terms.is_ours and not is_fit and worker.address in self._workers:
             del self._workers[worker.address]
             self._leaving.add(worker.address)
             _beside(partial(self._client.restart_workers, [worker.address], raise_for_error=False))
@@ -362,8 +375,10 @@ class _Crew(Generic[Task, Result]):
         if able := [address for address in new if address not in refused]:
             refused.update(self._terms.check(able))
         for address, told in new.items():
-            worker: _Worker[Task] = _Worker(address, told)
-            if address in refused:
+            worker: _Worker[Task] = _Worker(address, told, self._terms)
+            if (lost := self._terms.places.why_lost(worker.place)) is not None:
+                self._unfit[address] = lost  # which was said when it was lost
+            elif address in refused:
                 self._dismiss(worker, refused[address])
             else:
                 self._workers[address] = worker
@@ -379,8 +394,12 @@ class _Crew(Generic[Task, Result]):
 
     def _check_patience(self) -> None:
         """Raise an error where no worker can be used and none is to be expected."""
-        if self._unfit and not self._workers and not self._has_worked:
-            raise next(iter(self._unfit.values()))
+        places = self._terms.places
+        if self._unfit and not self._workers and not (self._has_worked and places.has_left):
+            if (lost := places.first_loss()) is None:
+                raise next(iter(self._unfit.values()))
+            msg = f"No dask worker is left that may be used. Run the same command again to go on. {lost}"
+            raise TemporaryError(msg)
         if time.monotonic() - self._useful > PATIENCE_S:
             paused = f", and {len(self._workers)} that are paused (--memory-limit)" if self._workers else ""
             msg = (

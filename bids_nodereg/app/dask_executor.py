@@ -15,8 +15,7 @@ from bids_nodereg.app.dask_cluster import LocalWorkers, given_cluster, local_clu
 from bids_nodereg.app.dask_crew import Terms, in_dask
 from bids_nodereg.app.dask_worker import look
 from bids_nodereg.app.device import use_threads
-from bids_nodereg.app.executors import clear_mark, lost_status, prepare_worker
-from bids_nodereg.app.gpus import choose_gpus
+from bids_nodereg.app.executors import lost_status, marks_cleared, prepare_worker
 from bids_nodereg.app.turns import TimedTurns
 from bids_nodereg.app.workers import Lost, Work
 from bids_nodereg.errors import OutputError, UsageError
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
+    from bids_nodereg.app.dask_places import Places
     from bids_nodereg.app.dask_worker import Look, Machine
     from bids_nodereg.app.executors import Turn
     from bids_nodereg.app.pages import Pages
@@ -47,9 +47,16 @@ MB = 10**6
 
 
 def on_dask(
-    turns: Sequence[Turn], after: Callable[[Turn, Status], Status], *, config: RunConfig, run: Run
+    turns: Sequence[Turn],
+    after: Callable[[Turn, Status], Status],
+    *,
+    config: RunConfig,
+    run: Run,
+    places: Places,
 ) -> Generator[Status]:
     """As many pairs at a time as there are workers; pairs that are tried again one on each machine.
+
+    A GPU that is lost is not used again, and its pair is put back; the loss of the last one ends the run.
 
     Raises
     ------
@@ -59,37 +66,39 @@ def on_dask(
     if not turns:
         return
     waiting = TimedTurns(turns, run.limit)
-    try:
-        with (
-            _cluster(config.resources) as client,
-            closing(_results(client, turns, waiting, config, run)) as ended,
-        ):
-            for turn, result in ended:
-                if isinstance(result, Lost):
-                    clear_mark(turn, run)
-                yield after(turn, _status_of(turn, result))
-    finally:
-        for turn in waiting.under_way.values():  # they were told to end, and did not die
-            clear_mark(turn, run)
+    results = _results(turns, waiting, config, run, places)
+    with closing(marks_cleared(results, waiting, run)) as ended:
+        for turn, result in ended:
+            yield after(turn, _status_of(turn, result, places))
 
 
 def _results(
-    client: Client, turns: Sequence[Turn], waiting: TimedTurns, config: RunConfig, run: Run
+    turns: Sequence[Turn], waiting: TimedTurns, config: RunConfig, run: Run, places: Places
 ) -> Generator[tuple[Turn, Status | Lost]]:
-    """What the workers of a cluster give."""
-    resources = _asked_of(client, config.resources)
-    device = "cuda" if resources else config.resources.device
-    of_worker = replace(config, resources=replace(config.resources, device=device))
-    arguments = (of_worker, run.run_id, run.folder, run.pages)
-    work = Work(prepare_pairs, arguments, lambda _turns: waiting, why_unfit=_why_unfit)
-    terms = Terms(
+    """What the workers of the cluster that was asked for give; it is left when this ends."""
+    with _cluster(config.resources, places) as client:
+        terms = _terms(client, turns, config, run, places)
+        arguments = (_of_worker(config, terms), run.run_id, run.folder, run.pages)
+        work = Work(prepare_pairs, arguments, lambda _turns: waiting, why_unfit=_why_unfit)
+        yield from in_dask(client, turns, work, terms)
+
+
+def _terms(client: Client, turns: Sequence[Turn], config: RunConfig, run: Run, places: Places) -> Terms:
+    """On which workers the turns are done, and how."""
+    return Terms(
         f"{run.run_id}/{secrets.token_hex(4)}",  # what a round before has left is none of this one's
-        partial(_refused, client, of_worker, run.folder),
-        resources,
+        partial(_refused, client, config, run.folder),
+        _asked_of(client, config.resources),
         one_per_host=any(turn.is_last for turn in turns),
-        renews=config.resources.dask_scheduler is None,
+        is_ours=config.resources.dask_scheduler is None,
+        places=places,
     )
-    return in_dask(client, turns, work, terms)
+
+
+def _of_worker(config: RunConfig, terms: Terms) -> RunConfig:
+    """The configuration as a worker gets it: one that was taken for its GPU must not begin on the CPU."""
+    device = "cuda" if terms.resources else config.resources.device
+    return replace(config, resources=replace(config.resources, device=device))
 
 
 def prepare_pairs(
@@ -107,14 +116,15 @@ def prepare_pairs(
     return do_in_thread
 
 
-def _cluster(resources: Resources) -> AbstractContextManager[Client]:
-    """The cluster that was asked for."""
+def _cluster(resources: Resources, places: Places) -> AbstractContextManager[Client]:
+    """The cluster that was asked for; on this machine, with the GPUs that are left."""
     if resources.dask_scheduler is not None:
         LOG.info("Waiting for the dask scheduler %s", resources.dask_scheduler)
         return given_cluster(resources.dask_scheduler)
-    gpus = () if resources.gpus is None else choose_gpus(resources.gpus, torch.cuda.device_count)
-    LOG.info("Starting %d dask worker(s) on this machine", resources.n_procs)
-    return local_cluster(LocalWorkers(resources.n_procs, gpus))
+    gpus = places.gpus_left()
+    count = len(gpus) or resources.n_procs
+    LOG.info("Starting %d dask worker(s) on this machine", count)
+    return local_cluster(LocalWorkers(count, gpus))
 
 
 def _asked_of(client: Client, resources: Resources) -> Mapping[str, float]:
@@ -173,8 +183,9 @@ def _why_unfit(status: Status) -> str:
     return status.error.rstrip(".") if status.trouble == "device lost" else ""
 
 
-def _status_of(turn: Turn, result: Status | Lost) -> Status:
-    """How a pair ended on a worker; a GPU that was lost is one of many."""
+def _status_of(turn: Turn, result: Status | Lost, places: Places) -> Status:
+    """How a pair ended on a worker, told apart by whether others are left where a GPU was lost."""
     if isinstance(result, Lost):
         return lost_status(turn, result, "worker lost")
-    return replace(result, trouble="gpu lost") if result.trouble == "device lost" else result
+    is_one_of_many = result.trouble == "device lost" and places.has_left
+    return replace(result, trouble="gpu lost") if is_one_of_many else result

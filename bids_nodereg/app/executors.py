@@ -19,6 +19,7 @@ from bids_nodereg.app.attempt import (
 from bids_nodereg.app.begun import Begun
 from bids_nodereg.app.claims import Claims
 from bids_nodereg.app.device import can_overlap, choose_hardware, use_threads
+from bids_nodereg.app.gpus import gpu_slots
 from bids_nodereg.app.images import PreparedImages, room_of
 from bids_nodereg.app.limits import TimeLimit
 from bids_nodereg.app.pipeline import Stages, one_by_one, overlapping
@@ -76,15 +77,31 @@ class Executor(Protocol):
         ...
 
 
-def executor_of(config: RunConfig, run: Run, progress: Progress, slots: Slots | None = None) -> Executor:
-    """Give the way that the options ask for; `slots` are the GPUs that have a process each, if any have."""
-    if config.resources.executor == "dask":
-        from bids_nodereg.app.dask_executor import on_dask
+def executors_of(
+    config: RunConfig, run: Run, progress: Progress, gpus: tuple[str, ...] = ()
+) -> tuple[Executor, Executor]:
+    """Give the way to do pairs that the options ask for, and one that keeps each in a process of its own.
 
-        return partial(on_dask, config=config, run=run)
-    if slots is not None or config.resources.n_procs > 1 or config.resources.isolate:
-        return partial(in_processes, config=config, run=run, slots=slots)
-    return partial(in_this_process, config=config, run=run, progress=progress)
+    Parameters
+    ----------
+    config, run, progress
+        Of the run.
+    gpus
+        Names of those that have processes of their own. Both ways know which of them are lost.
+    """
+    resources = config.resources
+    if resources.executor == "dask":
+        from bids_nodereg.app.dask_executor import on_dask
+        from bids_nodereg.app.dask_places import Places
+
+        places = Places({f"GPU {gpu}": gpu for gpu in gpus})
+        on_workers = partial(on_dask, config=config, run=run, places=places)
+        return on_workers, on_workers
+    slots = gpu_slots(gpus, resources.n_procs) if gpus else None
+    apart = partial(in_processes, config=config, run=run, slots=slots)
+    if slots is not None or resources.n_procs > 1 or resources.isolate:
+        return apart, apart
+    return partial(in_this_process, config=config, run=run, progress=progress), apart
 
 
 def in_this_process(
@@ -137,12 +154,21 @@ def in_processes(
         work = replace(work, slots=slots, why_unfit=_why_unfit)
     count = 1 if any(turn.is_last for turn in turns) else config.resources.n_procs
     results = in_workers(turns, work, count)
+    with closing(marks_cleared(results, waiting, run)) as ended:
+        for turn, result in ended:
+            yield after(turn, _status_of(turn, result, slots))
+
+
+def marks_cleared(
+    results: Generator[tuple[Turn, Status | Lost]], waiting: TimedTurns, run: Run
+) -> Generator[tuple[Turn, Status | Lost]]:
+    """Give what workers give, and take away the marks that those leave who do not end by themselves."""
     try:
         with closing(results) as ended:
             for turn, result in ended:
                 if isinstance(result, Lost):
                     clear_mark(turn, run)
-                yield after(turn, _status_of(turn, result, slots))
+                yield turn, result
     finally:
         for turn in waiting.under_way.values():  # their processes were ended, and did not die
             clear_mark(turn, run)

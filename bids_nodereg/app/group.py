@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg import __version__
+from bids_nodereg.app.early import check_is_folder
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.cohort import CohortRow, find_outliers
@@ -50,9 +51,12 @@ def run_group(config: RunConfig) -> int:
     ------
     MissingInputError
         If the output folder has no result of the participant level.
+    OutputError
+        If it is no folder.
     DataError
         If there are results and none of them can be read.
     """
+    check_is_folder(config.output_dir)
     files = sorted(config.output_dir.glob(f"sub-*/**/*{QUALITY}"))
     if not files:
         msg = f"{config.output_dir}: no *_qc.json here. Run the participant level into this folder first."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,12 @@ if TYPE_CHECKING:
     from bids_nodereg.bids.derivatives import Outputs
     from bids_nodereg.bids.pairs import Candidate, Pair
     from bids_nodereg.bids.templates import Template
-    from bids_nodereg.config import RunConfig
+    from bids_nodereg.config import RunConfig, Selection
 
 LOG = logging.getLogger("nodereg")
+
+MOST_REASONS = 3
+"""Most kinds of participants without a pair that are told."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,8 @@ def chosen_participants(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     Without labels, those are the folders of the data set and who moves in the pairs file: its images
     may be of a derivative data set that has more participants.
 
-    Raises
-    ------
-    NothingSelectedError
-        If the shard is empty.
+    A part may have nobody, where there are more parts than participants: the other tasks of an array have
+    them all, and this one has nothing to do.
     """
     selection = config.selection
     everyone = dataset.participants(selection.participant_label)
@@ -94,8 +96,9 @@ def chosen_participants(config: RunConfig, dataset: Dataset) -> tuple[str, ...]:
     part, parts = selection.shard
     mine = everyone[part - 1 :: parts]
     if not mine:
-        msg = f"--shard {part}/{parts}: nothing left of {len(everyone)} participant(s). Use fewer shards."
-        raise NothingSelectedError(msg)
+        LOG.warning(
+            "--shard %d/%d: nothing to do, as there are %d participant(s).", part, parts, len(everyone)
+        )
     return mine
 
 
@@ -132,7 +135,7 @@ def find_jobs(config: RunConfig, dataset: Dataset, subjects: Sequence[str]) -> I
 
 
 def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> None:
-    """End the run where no participant has a pair.
+    """End the run where there are participants and none has a pair.
 
     Raises
     ------
@@ -141,21 +144,47 @@ def refuse_nothing(config: RunConfig, participants: Sequence[Participant]) -> No
     MissingInputError
         If the data have no pair.
     """
-    if any(participant.jobs for participant in participants):
+    if not participants or any(participant.jobs for participant in participants):
         return
-    reasons = " ".join(participant.message for participant in participants[:3])
-    more = f" ({len(participants) - 3} more participants alike.)" if len(participants) > 3 else ""
-    selection = config.selection
-    narrowed = (
-        selection.session_label
-        or selection.bids_filter_file
-        or selection.longitudinal_base
-        or selection.moving_suffix
-        or selection.fixed_suffix
+    narrowing = " and ".join(_narrowing(config.selection))
+    may_be_why = f" {narrowing} may be why." if narrowing else ""
+    error = NothingSelectedError if narrowing else MissingInputError
+    where = "The table shows" if config.dry_run else "--dry-run shows"
+    msg = (
+        f"{config.bids_dir}: nothing to register. {why_none(participants)}{may_be_why} "
+        f"{where} every image, and why it is not taken."
     )
-    error = NothingSelectedError if narrowed else MissingInputError
-    msg = f"{config.bids_dir}: no pair of images. {reasons}{more} See --dry-run for every candidate."
     raise error(msg)
+
+
+def why_none(participants: Sequence[Participant]) -> str:
+    """Say why participants have no pair, each reason once, with how many have it; the most common ones."""
+    alike: defaultdict[str, list[Participant]] = defaultdict(list)
+    for each in participants:
+        alike[each.message.replace(f"sub-{each.subject}", "sub-")].append(each)
+    kinds = sorted(alike.values(), key=len, reverse=True)
+    told = " ".join(_with_count(kind) for kind in kinds[:MOST_REASONS])
+    rest = sum(map(len, kinds[MOST_REASONS:]))
+    return f"{told} {rest} more for other reasons." if rest else told
+
+
+def _with_count(alike: Sequence[Participant]) -> str:
+    """Tell what participants have in common."""
+    first, others = alike[0], len(alike) - 1
+    name = f"sub-{first.subject}"
+    return first.message.replace(f"{name}:", f"{name} and {others} more:", 1) if others else first.message
+
+
+def _narrowing(selection: Selection) -> Iterator[str]:
+    """Name the options that may have removed everything."""
+    given = {
+        "--session-label": selection.session_label,
+        "--bids-filter-file": selection.bids_filter_file,
+        "--longitudinal-base": selection.longitudinal_base,
+        "--moving-suffix": selection.moving_suffix,
+        "--fixed-suffix": selection.fixed_suffix,
+    }
+    return (option for option, value in given.items() if value)
 
 
 def _of_pairs_file(
@@ -164,18 +193,18 @@ def _of_pairs_file(
     """Share the rows out; one that --participant-label cannot name is shown, but not taken."""
     for subject in subjects:
         own = [row for row in rows if row.moving.subject == subject]
-        yield _participant(config, dataset, subject, own, "the pairs file has no usable row for it")
+        yield _participant(config, dataset, subject, own, f"sub-{subject}: no usable row in the pairs file.")
     if not config.selection.participant_label:
         return
     known = {*subjects, *dataset.subjects()}
     for subject in dict.fromkeys(row.moving.subject for row in rows if row.moving.subject not in known):
-        reason = f"sub-{subject} has no folder in {dataset.root}, so --participant-label leaves it out"
+        why = f"has no folder in {dataset.root}, so --participant-label leaves it out"
         own = [
-            replace(row, pair=None, reason=reason if row.taken else row.reason)
+            replace(row, pair=None, reason=f"sub-{subject} {why}" if row.taken else row.reason)
             for row in rows
             if row.moving.subject == subject
         ]
-        yield _participant(config, dataset, subject, own, f"{reason}. Run without the option.")
+        yield _participant(config, dataset, subject, own, f"sub-{subject}: {why}. Run without the option.")
 
 
 def _participant(

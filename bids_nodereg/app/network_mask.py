@@ -61,7 +61,10 @@ def network_brain(volume: Volume, device: torch.device) -> NDArray[np.bool_]:
     """
     files = _files()
     if not files:
-        msg = "--brain-mask-method deepbet: the package is not installed. pip install 'bids-nodereg[brain]'."
+        msg = (
+            "--brain-mask-method deepbet: the package is not installed. "
+            "pip install 'bids-nodereg[brain]', in a clone '.[brain]'."
+        )
         raise UsageError(msg)
     box_network, network = (torch.jit.load(str(files[name]), map_location=device).eval() for name in MODELS)
     turned = nib.orientations.io_orientation(volume.grid.affine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -12,11 +11,12 @@ from bids_nodereg.app.begun import Begun
 from bids_nodereg.app.case_clashes import refuse_clash_on_disk, tell_cases
 from bids_nodereg.app.claims import Claims
 from bids_nodereg.app.device import own_hardware
-from bids_nodereg.app.executors import executor_of
+from bids_nodereg.app.early import check_may_write
+from bids_nodereg.app.executors import executors_of
 from bids_nodereg.app.extras import labels_used
 from bids_nodereg.app.facts import methods_facts
 from bids_nodereg.app.gate import EXIT_CODE, kept_verdict, refused
-from bids_nodereg.app.gpus import gpu_slots, with_gpus
+from bids_nodereg.app.gpus import with_gpus
 from bids_nodereg.app.images import PreparedImages, room_of
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
 from bids_nodereg.app.leftovers import clear_leftovers
@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bids_nodereg.app.executors import Executor
+    from bids_nodereg.app.device import Hardware
     from bids_nodereg.app.jobs import Participant
-    from bids_nodereg.app.progress import Progress
     from bids_nodereg.bids.dataset import Dataset
     from bids_nodereg.config import RunConfig
 
@@ -66,10 +65,14 @@ def run_participants(config: RunConfig, console: Console) -> int:
     limit = TimeLimit(config.resources.time_limit_s, process_age_s())
     dataset = open_input(config)
     # Only a run over the whole data set validates it: ten thousand array tasks must not.
-    if not config.skip_bids_validation and not config.selection.participant_label:
+    whole = not config.selection.participant_label and config.selection.shard == (1, 1)
+    if whole and not config.skip_bids_validation:
         validate_input(config.bids_dir)
+    check_may_write(config.output_dir)
     check_output_folder(config.output_dir)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
+    if not participants:
+        return 0
     refuse_nothing(config, participants)
     config, gpus = with_gpus(config)
     hardware = own_hardware(config.resources)
@@ -90,18 +93,13 @@ def run_participants(config: RunConfig, console: Console) -> int:
             return 0
         if config.reports_only:
             return _reports_only(config, participants, pages)
-        LOG.info("Device: %s", hardware.name)
-        if hardware.note:
-            LOG.warning(hardware.note)
-        for participant in participants:
-            if participant.message:
-                LOG.warning(participant.message)
+        _tell(hardware, config.resources.n_procs, gpus, participants)
         clear_leftovers(participants, config.output_dir)
         images = PreparedImages(config.settings, hardware.device, room_of(hardware))
         claims, begun = Claims(config.output_dir), Begun(config.output_dir, run_id)
         with open_progress(console) as progress, claims, begun:
             run = Run(run_id, folder, config.settings, hardware, images, pages, Event(), claims, begun, limit)
-            execute, apart = _executors(config, run, progress, gpus)
+            execute, apart = executors_of(config, run, progress, gpus)
             statuses, page_codes = register_all(config, participants, run, execute, apart)
         _write_citation(config, participants)
         count = sum(len(participant.jobs) for participant in participants)
@@ -112,15 +110,16 @@ def run_participants(config: RunConfig, console: Console) -> int:
         return TemporaryError.exit_code if limit.is_reached else code
 
 
-def _executors(
-    config: RunConfig, run: Run, progress: Progress, gpus: tuple[str, ...]
-) -> tuple[Executor, Executor]:
-    """Give the way to do pairs that the options ask for, and one that keeps each in a process of its own."""
-    slots = gpu_slots(gpus, config.resources.n_procs) if gpus else None
+def _tell(hardware: Hardware, n_procs: int, gpus: Sequence[str], participants: Sequence[Participant]) -> None:
+    """Say what the run computes on, and which participants have no pair or images that cannot be used."""
+    LOG.info("Device: %s", hardware.name)
+    if hardware.note:
+        LOG.warning(hardware.note)
     if gpus:
-        LOG.info("%d process(es) on the GPUs %s", config.resources.n_procs, ", ".join(gpus))
-    isolated = replace(config, resources=replace(config.resources, isolate=True))
-    return executor_of(config, run, progress, slots), executor_of(isolated, run, progress, slots)
+        LOG.info("%d process(es) on the GPUs %s", n_procs, ", ".join(gpus))
+    for participant in participants:
+        if participant.message:
+            LOG.warning(participant.message)
 
 
 def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:

@@ -77,7 +77,7 @@ def unusable_message(subject: str, candidates: Iterable[Candidate]) -> str:
 
 
 def no_pair_message(subject: str, selection: Selection) -> str:
-    """Say what was found of a participant without a pair, and what the user can do."""
+    """Say what was found of a participant without a pair."""
     found = Counter(image.suffix for image in selection.images)
     contrasts = ", ".join(f"{suffix} ({count})" for suffix, count in found.items()) or "none"
     reasons = Counter(left.reason for left in selection.left_out)
@@ -85,7 +85,4 @@ def no_pair_message(subject: str, selection: Selection) -> str:
     left_out = "".join(
         f"; {count} left out (such as {first[reason]}): {reason}" for reason, count in reasons.items()
     )
-    return (
-        f"sub-{subject}: no pair. Contrasts found: {contrasts}{left_out}. "
-        "Look at --dry-run for every reason, and check --session-label, --bids-filter-file and --pairs."
-    )
+    return f"sub-{subject}: no pair. Contrasts found: {contrasts}{left_out}."

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,8 +19,11 @@ import psutil
 from bids_nodereg.app import dask_crew
 from bids_nodereg.app.dask_cluster import LocalWorkers, local_cluster
 from bids_nodereg.app.dask_crew import Terms, in_dask
+from bids_nodereg.app.dask_executor import _cluster
+from bids_nodereg.app.dask_places import Places
 from bids_nodereg.app.dask_worker import environment, look
 from bids_nodereg.app.workers import Lost, Work
+from bids_nodereg.config import Resources
 from bids_nodereg.errors import TemporaryError, UsageError
 from tests.app.dask_chores import prepare, prepare_and_die, prepare_to_see, refuse
 from tests.reliability.chores import InOrder, Never
@@ -42,8 +47,12 @@ def terms(request) -> Terms:
     return Terms(request.node.name, lambda _addresses: {})
 
 
+def addresses(client) -> set[str]:
+    return set(client.scheduler_info(n_workers=-1)["workers"])
+
+
 def has_two(client) -> bool:
-    return len(client.scheduler_info(n_workers=-1)["workers"]) == 2
+    return len(addresses(client)) == 2
 
 
 def wait_until(holds, seconds=60.0) -> None:
@@ -94,7 +103,7 @@ def test_a_worker_that_dies_costs_its_task_alone(client, terms, death, outcome):
 
 def test_a_worker_that_has_done_its_share_is_started_afresh(client, terms, monkeypatch):
     monkeypatch.setattr(dask_crew, "MOST_TASKS", 2)
-    renewing = Terms(terms.run, terms.check, renews=True)
+    renewing = Terms(terms.run, terms.check, is_ours=True)
     found = [pid for _, (pid, _) in in_dask(client, [f"add {n}" for n in range(6)], ADDING, renewing)]
     assert all(found.count(pid) <= 2 for pid in found)
     assert len(set(found)) >= 3
@@ -121,6 +130,37 @@ def test_a_worker_that_cannot_be_used_is_told_once_and_left_out(client, terms, c
     assert caplog.messages.count(f"Dask worker {left_out[0]}: it is too old. It is not used.") == 1
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_worker_whose_gpu_is_lost_is_not_used_in_any_round(client, terms, is_ours):
+    lost: list[int] = []
+
+    def why_unfit(result: tuple[int, int]) -> str:
+        lost.extend([] if lost else result[:1])
+        return "CUDA error" if result[0] in lost else ""
+
+    tasks, work = [f"add {number}" for number in range(8)], replace(ADDING, why_unfit=why_unfit)
+    terms = replace(terms, is_ours=is_ours, places=Places())
+    first = [pid for _, (pid, _) in in_dask(client, tasks, work, terms)]
+    if is_ours:  # a new process, at a new address, has the GPU of the old one
+        before = addresses(client)
+        os.kill(lost[0], signal.SIGKILL)
+        wait_until(lambda: has_two(client) and addresses(client) != before)
+    second = [pid for _, (pid, _) in in_dask(client, tasks, work, replace(terms, run=f"{terms.run} again"))]
+    assert len(set(first)) == 2
+    assert first.count(lost[0]) == 1
+    assert set(second) == {*first} - {*lost}
+
+
+def test_where_every_gpu_is_lost_the_run_ends(client, terms):
+    every = replace(ADDING, why_unfit=lambda _: "CUDA error")
+    terms, found = replace(terms, places=Places()), []
+    with pytest.raises(TemporaryError, match=r"No dask worker is left.*again to go on\..*CUDA error"):
+        found.extend(each for each in in_dask(client, ["add 1", "add 2", "add 3"], every, terms))
+    assert not terms.places.has_left
+    with pytest.raises(TemporaryError, match="No dask worker is left"):
+        list(in_dask(client, ["add 1"], ADDING, replace(terms, run=f"{terms.run} again")))
+
+
 def test_where_no_worker_can_be_used_the_reason_ends_the_run(client, terms):
     def check(addresses):
         return {each: UsageError(f"dask worker {each}: it is too old.") for each in addresses}
@@ -137,10 +177,21 @@ def test_workers_without_a_gpu_are_told_how_to_offer_one(client, terms):
 
 def test_each_worker_of_this_machine_sees_one_gpu_and_offers_it(terms):
     asking = Terms(terms.run, terms.check, {"GPU": 1.0})
-    with local_cluster(LocalWorkers(2, ("3", "GPU-5f"))) as with_gpus:
+    with local_cluster(LocalWorkers(2, {"GPU 3": "3", "GPU GPU-5f": "GPU-5f"})) as with_gpus:
         tasks = [f"see {number}" for number in range(8)]
         found = [seen for _, seen in in_dask(with_gpus, tasks, Work(prepare_to_see, (), InOrder), asking)]
     assert set(found) == {"3", "GPU-5f"}
+
+
+def test_in_a_later_round_no_worker_is_started_on_a_gpu_that_is_lost(terms):
+    resources = Resources(executor="dask", device="cuda", n_procs=2, gpus=2)
+    places = Places({"GPU 3": "3", "GPU GPU-5f": "GPU-5f"})
+    places.lose("GPU 3", "CUDA error", others=1)
+    asking = replace(terms, resources={"GPU": 1.0}, is_ours=True, places=places)
+    with _cluster(resources, places) as left:
+        found = dict(in_dask(left, ["see 1", "see 2"], Work(prepare_to_see, (), InOrder), asking))
+        assert len(addresses(left)) == 1
+    assert found == {"see 1": "GPU-5f", "see 2": "GPU-5f"}
 
 
 def test_a_worker_that_does_not_get_ready_says_why(client, terms):
@@ -163,9 +214,12 @@ def test_what_a_worker_sees_of_the_folders(client, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_that_die_before_they_are_ready_are_not_waited_for_for_ever(client, terms):
-    with pytest.raises(TemporaryError, match="5 dask workers were lost before they were ready"):
-        list(in_dask(client, ["add 1"], Work(prepare_and_die, (), InOrder), terms))
+def test_workers_that_die_before_they_are_ready_are_not_waited_for_for_ever(terms, monkeypatch):
+    """dask gives one up that dies in the moment it is there; the cluster is then without workers."""
+    monkeypatch.setattr(dask_crew, "PATIENCE_S", 20.0)
+    said = "5 dask workers were lost before they were ready|has had no worker of use"
+    with local_cluster(LocalWorkers(2)) as short_lived, pytest.raises(TemporaryError, match=said):
+        list(in_dask(short_lived, ["add 1"], Work(prepare_and_die, (), InOrder), terms))
 
 
 def test_a_cluster_without_workers_is_not_waited_for_for_ever(terms, monkeypatch):

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input
+from bids_nodereg.app.jobs import Participant, chosen_participants, find_jobs, open_input, why_none
 from bids_nodereg.bids.sidecars import transform_sidecar
 from bids_nodereg.cli import main, parse
 from bids_nodereg.files import write_json
@@ -157,3 +157,25 @@ def test_a_label_map_is_not_carried_under_the_name_of_another(words, tmp_path, c
     assert pair.moving_extras == ()
     assert "another label map would have its name" in caplog.text
     assert "has no such file" not in caplog.text
+
+
+def test_what_many_participants_lack_is_told_once_with_their_number():
+    def lacks(subject: str, why: str) -> Participant:
+        return Participant(subject, (), (), f"sub-{subject}: no pair. {why}")
+
+    one = lacks("1", "Contrasts found: T1w (1).")
+    alike = [lacks(f"1{n}", f"Found: none; 1 left out (such as sub-1{n}/anat/x): y.") for n in range(3)]
+    assert why_none([one]) == one.message
+    assert why_none([one, *alike]) == (
+        "sub-10 and 2 more: no pair. Found: none; 1 left out (such as sub-10/anat/x): y. " + one.message
+    )
+    different = [lacks(f"2{n}", f"Contrasts found: T1w ({n}).") for n in range(5)]
+    assert why_none(different).endswith("T1w (2). 2 more for other reasons.")
+
+
+def test_a_pairs_file_that_leaves_nothing_is_told_once(words, tmp_path, capsys):
+    rows = pairs_file(tmp_path, ("sub-01/anat/sub-01_run-1_T1w.nii.gz", T2W))
+    code = main([*words, *rows, "--participant-label", "02", "--dry-run"])
+    told = capsys.readouterr().err
+    assert code == 66
+    assert "nothing to register. sub-02: no usable row in the pairs file. The table shows" in told

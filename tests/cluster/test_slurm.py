@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,12 +26,18 @@ def study(tmp_path: Path) -> Study:
 
 
 def test_killed_and_warned_tasks_end_complete(study, tmp_path):
-    """Two tasks at a time; one is killed and put back, the other is told that its time ends."""
+    """Two tasks at a time; one is killed and put back, the other is told that its time ends.
+
+    The job of the group, submitted at once as the head of the script says, waits for both in all their turns.
+    """
     words = ("--tasks", "2", "--max-running", "2", "--time", "30")
     script = study.script(tmp_path / "array.sh", *words)
     with slurm_machine() as machine:
         first = submit(machine, study, script)
         array = first.array
+        [group] = [row[4:] for row in script.read_text().splitlines() if row.startswith("#   sbatch ")]
+        called = shlex.split(group.replace("JOB", str(array.job)))
+        machine.ask(*called[:1], f"--chdir={tmp_path}", *called[1:])
         first.wait_for_a_pair(1)
         array.kill(1)
         first.wait_for_a_pair(2)
@@ -40,6 +47,8 @@ def test_killed_and_warned_tasks_end_complete(study, tmp_path):
         study.was_done_once(4, killed=1)
         assert check_whole(study.out) > 4
         assert leftovers(study.out) == []
+        table = study.out / "group_registration.tsv"
+        machine.wait("the table of all", lambda: table.exists() and len(table.read_text().splitlines()) == 5)
 
         again = submit(machine, study, script, "--array=2")
         again.end(120)

@@ -22,7 +22,7 @@ from bids_nodereg.app import dask_cluster
 from bids_nodereg.app.dask_executor import _why_refused
 from bids_nodereg.app.dask_worker import Environment, Look, environment
 from tests.reliability import tiny
-from tests.reliability.dask_preload import POISON
+from tests.reliability.dask_preload import LOST, MET, POISON
 from tests.reliability.whole import check_whole, contents, leftovers
 
 if TYPE_CHECKING:
@@ -156,18 +156,72 @@ def test_a_pair_that_kills_every_worker_fails_alone(place, given, outcome):
     )
 
 
-def test_an_interrupt_ends_the_run_and_frees_the_pairs(place, usual, given, outcome):
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """Two GPUs that can be seen from here; the workers that are given one take the CPU (`dask_preload`)."""
+    import dask
+    import torch
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with dask.config.set({"distributed.worker.preload": [PRELOAD]}):
+        yield
+
+
+@pytest.fixture
+def of_this_machine(two_gpus) -> tuple[str, ...]:
+    """Options for two workers that have a GPU each."""
+    return ("--executor", "dask", "--device", "cuda")
+
+
+@pytest.fixture
+def both_given(given) -> tuple[str, ...]:
+    """Options for the workers that are given, when both are there."""
+    from distributed import Client
+
+    with Client(scheduler_file=given.address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=120)
+    return ("--dask-scheduler", given.address)
+
+
+@pytest.mark.parametrize("workers", ["both_given", pytest.param("of_this_machine", marks=pytest.mark.slow)])
+def test_a_gpu_that_is_lost_is_not_used_again(place, usual, workers, request, outcome):
+    (place.out.parent / LOST).write_text("first")
+    assert place.run(*request.getfixturevalue(workers)) == 0
+    assert len((place.out.parent / MET).read_text().splitlines()) == 1
+    assert sorted(row["tries"] for row in place.statuses().values()) == [1, 2]
+    assert contents(place.out) == usual
+    assert leftovers(place.out) == []
+    outcome("fault", "the GPU of a dask worker is lost", "its pair is done on another; it is not used again")
+
+
+def test_the_loss_of_the_last_gpu_ends_the_run(place, usual, both_given, outcome):
+    (place.out.parent / LOST).write_text("all")
+    assert place.run(*both_given) == 75
+    assert 1 <= len((place.out.parent / MET).read_text().splitlines()) <= 2
+    assert "Run the same command again" in place.log()
+    assert not list(place.out.glob("logs/.*.begun"))
+    assert not list(place.out.glob("logs/.*.claim"))
+    assert place.run() == 0
+    assert contents(place.out) == usual
+    outcome("fault", "the GPUs of all dask workers are lost", "ends; the same command goes on", code=75)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.slow)])
+def test_a_signal_ends_the_run_and_frees_the_pairs(place, usual, given, name, outcome):
     words = tiny.arguments(place.raw, place.out, "--dask-scheduler", given.address)
     command = [sys.executable, "-m", "bids_nodereg", *words]
     driver = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    when_begun(place, "01", lambda _: driver.send_signal(signal.SIGINT))
+    when_begun(place, "01", lambda _: driver.send_signal(getattr(signal, name)))
     said = driver.communicate(timeout=200)[1]
     assert driver.returncode == 75
-    assert "run the same command again" in said
+    assert f"interrupted by {name}; run the same command again" in said
     check_whole(place.out)
+    wait_until(lambda: not list(place.out.glob("logs/.*.claim")))  # the worker ends at its next step
+    assert not list(place.out.glob("logs/.*.begun"))
     assert place.run("--dask-scheduler", given.address) == 0
     assert contents(place.out) == usual
-    outcome("fault", "SIGINT to the driver of dask workers", "ends soon; the same command goes on", code=75)
+    outcome("fault", f"{name} to the driver of dask workers", "ends soon; the same command goes on", code=75)
 
 
 def test_a_scheduler_that_is_lost_ends_the_run_and_another_goes_on(place, usual, tmp_path, capsys, outcome):
