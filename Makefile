@@ -12,6 +12,7 @@ PYTEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_ARGS)
 DEMO := bids_nodereg/data/demo
 DEMO_OUTPUT := demo-output
@@ -20,11 +21,12 @@ DEMO_OUTPUT := demo-output
 .DELETE_ON_ERROR:
 # One environment: two pip runs at a time would spoil it.
 .NOTPARALLEL:
-.PHONY: help demo test quality scan container outcomes reliability cluster fuzz demo-data clean distclean
+.PHONY: help demo test lowest quality scan container outcomes reliability cluster fuzz demo-data clean distclean
 
 help:
 	@echo "make demo       register the demo data (two simulated subjects), say where the report is"
 	@echo "make test       run the tests"
+	@echo "make lowest     run the tests of files and numbers with the oldest versions that pyproject.toml admits"
 	@echo "make quality    check style, types and import directions"
 	@echo "make scan       look for insecure code, secrets and vulnerable packages; say what was skipped"
 	@echo "make container  build the container image and check it (root, Debian packages, 10 minutes; or says why not)"
@@ -33,7 +35,7 @@ help:
 	@echo "make outcomes   run the tests of faults and bad input, write docs/reliability-table.md"
 	@echo "make fuzz       fuzz every reader (10 to 30 minutes), write docs/results/fuzz.md"
 	@echo "make demo-data  make the demo data again, in $(DEMO)"
-	@echo "make clean      remove results and caches;  make distclean  also removes $(VENV)"
+	@echo "make clean      remove results and caches;  make distclean  also removes the environments"
 
 demo: $(VENV)/.ready-run
 	$(BIN)/python run.py demo $(DEMO_OUTPUT)
@@ -43,6 +45,13 @@ demo: $(VENV)/.ready-run
 # A process for each core, four at most: each holds torch. A file stays in one process, with what its tests share.
 test: $(VENV)/.ready-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+
+# In an environment of its own (6 GB: that torch comes with CUDA). uv, because pip cannot ask for the oldest.
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet $(PIP_ARGS) uv
+	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[test]'
+	$(LOWEST)/bin/python -m pytest tests/imaging tests/registration $(PYTEST_ARGS)
 
 quality: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
@@ -77,10 +86,10 @@ demo-data: $(VENV)/.ready-demo-data
 clean:
 	rm -rf $(DEMO_OUTPUT) fuzz-corpus build dist *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
-	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './$(VENV)*/*' -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST)
 
 # ---- environments: a stamp file says what has been installed ----------------------------------------
 

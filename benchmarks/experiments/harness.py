@@ -21,7 +21,7 @@ from bids_nodereg.app.stages import to_world
 from bids_nodereg.config import PRESETS, Settings, overlay
 from bids_nodereg.imaging.maps import DisplacementField, forward_map
 from bids_nodereg.imaging.resample import warp_labels
-from bids_nodereg.quality.jacobian import jacobian_measures
+from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_measures
 from bids_nodereg.quality.overlap import dice
 from bids_nodereg.registration.descriptors import DESCRIPTORS
 from bids_nodereg.registration.ode import flow
@@ -174,7 +174,7 @@ def registered(case: Case, settings: Settings) -> dict[str, float]:
 def measures(case: Case, vectors: NDArray[np.float32]) -> dict[str, float]:
     """Folds, size, error and overlap of a displacement in mm, inside the fixed brain."""
     mask = case.mask
-    jacobian = jacobian_measures(vectors, case.grid.affine, mask)
+    jacobian = jacobian_measures(digital_diffeomorphism(vectors, case.grid.affine), mask)
     result = {
         "folded %, central": 100 * jacobian["central_folded_fraction"],
         "folded %, ten determinants": 100 * jacobian["folded_fraction"],

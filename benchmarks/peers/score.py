@@ -15,7 +15,7 @@ from bids_nodereg.quality.displacement import (
     inverse_consistency_error_mm,
     magnitude_mm,
 )
-from bids_nodereg.quality.jacobian import jacobian_measures
+from bids_nodereg.quality.jacobian import digital_diffeomorphism, jacobian_measures
 from bids_nodereg.quality.overlap import LabelOverlap, label_overlap
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def score(truth: Truth, forward: DisplacementField, inverse: DisplacementField |
         ``measures``: name -> number; ``structures``: label code -> Dice and HD95 in mm.
     """
     vectors, affine, mask = forward.vectors, truth.grid.affine, truth.mask
-    measures = dict(jacobian_measures(vectors, affine, mask))
+    measures = dict(jacobian_measures(digital_diffeomorphism(vectors, affine), mask))
     measures |= error_measures(magnitude_mm(vectors), mask, "displacement")
     if inverse is not None:
         error = inverse_consistency_error_mm(vectors, inverse.vectors, affine, mask)

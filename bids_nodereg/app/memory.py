@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from bids_nodereg.app.available import device_room, host_room
 from bids_nodereg.app.stages import common_grid
 from bids_nodereg.errors import ShortOfMemoryError
-from bids_nodereg.registration.memory import RUNTIME, alignment_bytes, peak_bytes
+from bids_nodereg.registration.memory import alignment_bytes, peak_bytes, runtime_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -206,7 +206,7 @@ def need_of(grid: Grid, inputs: Inputs, settings: Settings, kind: Kind) -> Need:
     working = math.prod(grid.shape)
     registering = 0
     if settings.transform == "deformable":
-        loaded = RUNTIME["cpu"] if kind == "cpu" else 0  # the libraries are there by now
+        loaded = runtime_bytes(kind) if kind == "cpu" else 0  # the libraries are there by now
         registering = peak_bytes(grid.shape, settings.registration, kind) - loaded
     solving = BYTES_TO_SAMPLE * working + (registering if kind == "cpu" else 0)
     closing = BYTES_TO_CLOSE[0] * working + BYTES_TO_CLOSE[1] * fixed

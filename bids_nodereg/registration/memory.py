@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import torch
+
 from bids_nodereg.registration.optimise import velocity_lattice
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ CAPTURE_COPIES = 4
 
 RUNTIME = {"cpu": 380 << 20, "cuda": 600 << 20}
 """What torch, the compiled kernels and their libraries take for themselves."""
+
+CUDA_LIBRARIES = 250 << 20
+"""What a torch with CUDA takes beside that in the memory of the machine, whatever it computes on."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,13 @@ def peak_bytes(
     levels = max(_level_bytes(shape, number, settings, extra) for number in range(len(settings.levels)))
     maps = 3 * NUMBER * extra.maps * voxels
     capture = _capture_bytes(voxels, settings, extra)
-    return int(RUNTIME[device] + images + max(levels, maps, capture))
+    return int(runtime_bytes(device) + images + max(levels, maps, capture))
+
+
+def runtime_bytes(device: Literal["cpu", "cuda"]) -> int:
+    """What the libraries take, before there is an image: of the machine's memory, or of the card's."""
+    has_cuda = device == "cpu" and torch.version.cuda is not None
+    return RUNTIME[device] + (CUDA_LIBRARIES if has_cuda else 0)
 
 
 def alignment_bytes(voxels: float, device: Literal["cpu", "cuda"] = "cpu") -> int:
