@@ -14,6 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 PIP_INSTALL = $(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_ARGS)
+# A process for each core, four at most: each holds torch. A file stays in one process, with what its tests share.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 DEMO := bids_nodereg/data/demo
 DEMO_OUTPUT := demo-output
 
@@ -42,9 +44,8 @@ demo: $(VENV)/.ready-run
 	@echo "Reports (open in a browser):"
 	@ls $(CURDIR)/$(DEMO_OUTPUT)/*.html
 
-# A process for each core, four at most: each holds torch. A file stays in one process, with what its tests share.
 test: $(VENV)/.ready-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 # In an environment of its own (6 GB: that torch comes with CUDA). uv, because pip cannot ask for the oldest.
 lowest:
@@ -75,7 +76,7 @@ cluster: $(VENV)/.ready-test
 
 # The table is of tests that passed: a failure leaves the old one.
 outcomes: $(VENV)/.ready-test
-	rows=$$(mktemp) && trap 'rm -f '$$rows EXIT && NODEREG_OUTCOMES=$$rows $(BIN)/python -m pytest -p no:cacheprovider -m '' $(PYTEST_ARGS) && $(BIN)/python -m tests.outcomes $$rows docs/reliability-table.md
+	rows=$$(mktemp) && trap 'rm -f '$$rows EXIT && NODEREG_OUTCOMES=$$rows $(BIN)/python -m pytest -p no:cacheprovider -m '' $(PARALLEL) $(PYTEST_ARGS) && $(BIN)/python -m tests.outcomes $$rows docs/reliability-table.md
 
 fuzz: $(VENV)/.ready-fuzz
 	$(BIN)/python -m fuzz fuzz-corpus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.outcomes import TABLE, Outcome, append, lacking, main, read, table
+from tests.outcomes import VARIABLE, Outcome, append, lacking, main, read, table
 
 
 def test_rows_survive_the_file_and_equal_ones_are_counted_together(tmp_path):
@@ -41,6 +41,7 @@ def test_an_unknown_kind_is_refused():
         Outcome("mishap", "x", "y")
 
 
-def test_the_committed_table_names_every_recorded_case(recorded):
-    """Runs after all others, so that it sees what they told."""
-    assert lacking(TABLE.read_text(encoding="utf-8"), recorded) == [], "run make outcomes"
+def test_a_case_that_the_committed_table_lacks_fails_its_test(outcome, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(AssertionError, match="make outcomes"):
+        outcome("fault", "a case that nobody ever tried", "said")

@@ -83,8 +83,17 @@ class SpatialMap:
 
 
 def flattened(points: ArrayLike) -> tuple[tuple[int, ...], NDArray[np.float64]]:
-    """The shape of points ``(..., 3)``, and the points as ``(n, 3)`` float64 in C order."""
+    """The shape of points ``(..., 3)``, and the points as ``(n, 3)`` float64 in C order.
+
+    Raises
+    ------
+    ValueError
+        If the last axis has another length.
+    """
     points = np.asarray(points, dtype=np.float64)
+    if points.shape[-1:] != (3,):
+        msg = f"points of shape {points.shape}, expected (..., 3)"
+        raise ValueError(msg)
     return points.shape, np.ascontiguousarray(points).reshape(-1, 3)
 
 

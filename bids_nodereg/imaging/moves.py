@@ -73,7 +73,9 @@ def growth(
     """Determinant of ``I + grad u`` at ``A p``, no unit.
 
     The gradient is the difference between the displacements half a voxel of the field before and after the
-    point, which at a voxel centre is the usual central difference.
+    point, which at a voxel centre is the usual central difference; at the border of the field it is
+    one-sided. The jump of a field that is not zero at its border is no part of it, and beyond the field the
+    determinant is 1.
 
     Parameters
     ----------
@@ -127,17 +129,30 @@ def _growth_loop(
     out: NDArray[np.float64],
 ) -> None:
     """``slope`` is the change of the field's voxel index along each axis of the world, 3 x 3."""
+    size_i, size_j, size_k, _ = vectors.shape
+    last = (size_i - 1.0, size_j - 1.0, size_k - 1.0)
     along = np.empty((3, 3))  # [a, b]: change of component a by one voxel along axis b of the field
     total = np.empty((3, 3))
-    half = np.zeros(3)
+    above, below = np.empty(3), np.empty(3)
     for n in range(points.shape[0]):
         i, j, k = _affine(to_index, points[n, 0], points[n, 1], points[n, 2])
+        if not (-0.5 <= i < size_i - 0.5 and -0.5 <= j < size_j - 0.5 and -0.5 <= k < size_k - 0.5):
+            out[n] = 1.0
+            continue
         for axis in range(3):
-            half[:] = 0.0
-            half[axis] = 0.5
-            u1, v1, w1 = _displacement(vectors, i + half[0], j + half[1], k + half[2])
-            u0, v0, w0 = _displacement(vectors, i - half[0], j - half[1], k - half[2])
-            along[0, axis], along[1, axis], along[2, axis] = u1 - u0, v1 - v0, w1 - w0
+            above[0], above[1], above[2] = i, j, k
+            below[0], below[1], below[2] = i, j, k
+            above[axis] = min(above[axis] + 0.5, last[axis])
+            below[axis] = max(below[axis] - 0.5, 0.0)
+            step = above[axis] - below[axis]
+            share = 1.0 / step if step > 0.0 else 0.0
+            u1, v1, w1 = _displacement(vectors, above[0], above[1], above[2])
+            u0, v0, w0 = _displacement(vectors, below[0], below[1], below[2])
+            along[0, axis], along[1, axis], along[2, axis] = (
+                share * (u1 - u0),
+                share * (v1 - v0),
+                share * (w1 - w0),
+            )
         for a in range(3):
             for b in range(3):
                 change = along[a, 0] * slope[0, b] + along[a, 1] * slope[1, b] + along[a, 2] * slope[2, b]

@@ -95,12 +95,12 @@ class RegisteredPair:
         return affine_parts(self.alignment, centre[:3])
 
     @cached_property
-    def digital(self) -> DigitalDiffeomorphism:
+    def determinants(self) -> DigitalDiffeomorphism:
         """Determinants of the forward map; measures and pictures share them."""
         return digital_diffeomorphism(self.forward_mm, self.affine)
 
     @cached_property
-    def left_mm(self) -> NDArray[np.float32] | None:
+    def inverse_error_mm(self) -> NDArray[np.float32] | None:
         """What the forward map and then the inverse leave, ``(i, j, k)`` in mm; None without an inverse."""
         if self.inverse_mm is None:
             return None
@@ -118,7 +118,7 @@ def measure_pair(pair: RegisteredPair) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
     values.update(similarity_measures(pair.fixed, pair.before, pair.after, pair.mask))
     values.update(_contrast_measures(pair))
-    residual = jacobian_measures(pair.digital, pair.mask)
+    residual = jacobian_measures(pair.determinants, pair.mask)
     values.update(residual)
     if (parts := pair.affine_parts) is not None:
         values.update(affine_measures(parts))
@@ -147,11 +147,11 @@ def text(value: float | None) -> str:
 
 
 def _inverse_measures(pair: RegisteredPair) -> dict[str, float]:
-    if pair.inverse_mm is None or pair.left_mm is None:
+    if pair.inverse_mm is None or pair.inverse_error_mm is None:
         return {}
     backward = inverse_consistency_error_mm(pair.inverse_mm, pair.forward_mm, pair.affine, pair.mask)
     return {
-        **error_measures(pair.left_mm, pair.mask, "inverse_consistency_forward"),
+        **error_measures(pair.inverse_error_mm, pair.mask, "inverse_consistency_forward"),
         **error_measures(backward, pair.mask, "inverse_consistency_backward"),
     }
 

@@ -38,7 +38,10 @@ def test_edge_of_the_field_is_that_of_itk(scene):
     index = np.array([[x, 7.3, 20.6] for x in (-0.6, -0.49, -0.2, 0.4, 25.7, 26.3, 26.49, 26.6)])
     points = grid.to_world(index)
     moved = np.array([theirs.TransformPoint(point) for point in (points * LPS).tolist()]) * LPS
-    np.testing.assert_allclose(DisplacementField(grid, vectors).at(points), moved - points, atol=1e-4)
+    field = DisplacementField(grid, vectors)
+    np.testing.assert_allclose(field.at(points), moved - points, atol=1e-4)
+    np.testing.assert_allclose(SpatialMap(np.eye(4), field)(points), moved, atol=1e-4)
+    np.testing.assert_allclose(Chain((field, np.eye(4), field))(points), Chain((field,))(moved), atol=1e-4)
     still = np.linalg.norm(moved - points, axis=1) < 1e-9
     np.testing.assert_array_equal(still, [True, *[False] * 6, True])
 
@@ -78,6 +81,27 @@ def test_determinant_is_that_of_the_slope_of_the_map(scene, direction):
     assert ours.shape == points.shape[:-1]
     assert np.ptp(expected) > 0.3
     np.testing.assert_allclose(ours, expected, atol=1e-4)
+
+
+def test_the_jump_at_the_border_of_a_field_is_no_part_of_its_determinant(scene):
+    """A constant field that ends at its oblique grid: on its voxels, between them, and beyond."""
+    still = DisplacementField(scene.working, np.full((*scene.working.shape, 3), 3.0, np.float32))
+    index = np.moveaxis(np.indices(scene.working.shape), 0, -1).reshape(-1, 3)
+    for shift in (0.0, 0.3, -0.45, 20.0):
+        ours = Chain((still,)).determinant(scene.working.to_world(index + shift))
+        np.testing.assert_allclose(ours, 1.0, atol=1e-5)
+
+
+def test_the_determinant_of_a_linear_field_is_right_up_to_its_border(scene):
+    gradient = np.array([[0.1, 0.02, 0], [0, -0.2, 0.05], [0.03, 0, 0.15]])
+    ours = Chain((linear_field(scene, gradient),)).determinant(scene.points(scene.working))
+    np.testing.assert_allclose(ours, np.linalg.det(np.eye(3) + gradient), atol=1e-4)
+
+
+def test_points_of_another_shape_are_refused(scene):
+    for mapping in (SpatialMap(np.eye(4)), Chain((scene.forward,))):
+        with pytest.raises(ValueError, match=r"expected \(\.\.\., 3\)"):
+            mapping(np.zeros((3, 2)))
 
 
 def test_determinant_of_affines_alone(scene):

@@ -101,7 +101,7 @@ def _draw_masks(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dic
 def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:
     """Write what shows the map itself."""
     mask, fixed, view = pair.mask, pair.fixed, layout.view
-    determinant, folded = pair.digital.central, pair.digital.folded & mask
+    determinant, folded = pair.determinants.central, pair.determinants.folded & mask
     through = _through_folds(folded, view, mask) or layout
     return {
         "logjacobian": write_log_jacobian(
@@ -125,8 +125,8 @@ def _draw_deformation(pair: RegisteredPair, names: FigureNames, layout: Layout) 
 def _draw_errors(pair: RegisteredPair, names: FigureNames, layout: Layout) -> dict[str, Path]:
     """Write where the two maps disagree, and where the forward one is off the truth."""
     found = {}
-    if pair.left_mm is not None:
-        found["inverse"] = (pair.left_mm, "inverse consistency error, mm")
+    if pair.inverse_error_mm is not None:
+        found["inverse"] = (pair.inverse_error_mm, "inverse consistency error, mm")
     if pair.truth_mm is not None:
         found["error"] = (endpoint_error_mm(pair.forward_mm, pair.truth_mm), "endpoint error, mm")
     return {
