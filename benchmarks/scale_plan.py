@@ -201,7 +201,8 @@ def cohort_table(costs: Costs, kind: str) -> str:
         "group level": [f"{each.group_s:,.0f} s, {each.group_mb / 1024:.1f} GiB" for each in found],
         "its page": [f"{each.page_mb:,.1f} MB" for each in found],
         "closest to its bound": [
-            f"{name}: {100 * part:.2g} %" if part < 1 else f"{name}: {part:.2g} times" for name, part in first
+            f"{name}: {_rounded(100 * part)} %" if part < 1 else f"{name}: {_rounded(part)} times"
+            for name, part in first
         ],
     }
     return "\n".join(_line(name, *cells) for name, cells in rows.items() if cells)
@@ -255,6 +256,17 @@ def bounds_table() -> str:
 
 def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _rounded(number: float) -> str:
+    """Two digits, and no power of ten for what is larger.
+
+    Examples
+    --------
+    >>> _rounded(0.0123), _rounded(9.96), _rounded(99.6), _rounded(1234.5)
+    ('0.012', '10', '100', '1,234')
+    """
+    return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 def _hours(hours: float) -> str:

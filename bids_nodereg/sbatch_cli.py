@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
 from bids_nodereg.arguments import OneLineParser, flag, folder, positive
-from bids_nodereg.demo_cli import LEVELS, is_data_set
+from bids_nodereg.demo_cli import LEVELS, is_data_set, leading_words
 from bids_nodereg.durations import as_slurm, seconds_of
 from bids_nodereg.errors import UsageError
 from bids_nodereg.sbatch_container import (
@@ -54,9 +54,8 @@ def is_sbatch(argv: Sequence[str]) -> bool:
     >>> is_sbatch(["sbatch", "raw", "out"]), is_sbatch(["raw", "out", "participant"])
     (True, False)
     """
-    three = list(argv[1:4])
-    too_many = not LEVELS.isdisjoint(three[2:]) and not any(word.startswith("-") for word in three)
-    return list(argv[:1]) == [COMMAND] and (too_many or not is_data_set(argv))
+    is_too_many = not LEVELS.isdisjoint(leading_words(argv)[3:])
+    return list(argv[:1]) == [COMMAND] and (is_too_many or not is_data_set(argv))
 
 
 def sbatch(argv: Sequence[str], parse: Callable[[Sequence[str]], RunConfig]) -> int:
@@ -85,6 +84,7 @@ def sbatch(argv: Sequence[str], parse: Callable[[Sequence[str]], RunConfig]) -> 
     templates = templates_of(options.container, config)
     job = replace(_array_job(options, config, further, _count(config)), templates=templates.folder)
     refuse_strange_paths(job)
+    _check_gpus(job.gpus or 0, parse(_words_of_a_task(job)).resources)
     notes = (_short_time(job), templates.note)
     sys.stderr.write("".join(f"nodereg: {note}\n" for note in notes if note))
     sys.stdout.write(script(job, __version__))
@@ -111,6 +111,11 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return options
+
+
+def _words_of_a_task(job: ArrayJob) -> list[str]:
+    """Command line of the first task, with all that was added to the options."""
+    return [str(job.bids_dir), str(job.output_dir), "participant", "--shard", f"1/{job.tasks}", *job.options]
 
 
 def _short_time(job: ArrayJob) -> str:
@@ -166,12 +171,15 @@ def _resources(job: ArrayJob, said: Resources) -> Iterator[str]:
     """Options of each run that tell it what the task has, unless they are given."""
     if job.time_s is not None and said.time_limit_s is None:
         yield from ("--time-limit", as_slurm(job.time_s - job.notice_s))
+    if said.dask_scheduler is not None:
+        return  # the pairs are done elsewhere, with what is there
     if job.cpus is not None and said.n_cpus is None and said.omp_nthreads is None:
         yield from ("--n-cpus", str(job.cpus))
     if job.mem_mib is not None and said.mem_mb is None:
         yield from ("--mem-mb", str(int(job.mem_mib * 1.048576 * 0.95)))  # MiB to MB, and some for the shell
     if job.gpus and said.device == "auto" and said.gpus is None:
-        yield from ("--gpus", str(job.gpus)) if job.gpus > 1 else ("--device", "cuda")
+        is_shared_out = job.gpus > 1 and said.executor == "local"  # dask starts a worker for each by itself
+        yield from ("--gpus", str(job.gpus)) if is_shared_out else ("--device", "cuda")
 
 
 def _gpus(gres: str) -> int:
@@ -186,6 +194,41 @@ def _gpus(gres: str) -> int:
     """
     found = [_GPU.fullmatch(word) for word in gres.split(",")]
     return sum(int(match[1] or 1) for match in found if match)
+
+
+def _check_gpus(gpus: int, resources: Resources) -> None:
+    """Refuse what the GPUs of a task are too few for, or cannot share; they need not be in this machine.
+
+    Parameters
+    ----------
+    gpus
+        Of a task; none where nothing was said, and then nothing is known.
+    resources
+        Of the run, with all that was added to the options.
+
+    Raises
+    ------
+    UsageError
+        If each task would end with that.
+    """
+    if not gpus or resources.dask_scheduler is not None:
+        return
+    from bids_nodereg.app.gpus import asked_gpus, option_of, processes_on
+
+    number = resources.device.partition(":")[2]
+    asked = asked_gpus(resources)
+    if number.isdecimal() and int(number) >= gpus:
+        msg = f"--device {resources.device}: --gres gives each task {gpus} GPU(s), counted from 0. "
+        msg += "Leave the option out."
+        raise UsageError(msg)
+    if isinstance(asked, int) and asked > gpus:
+        msg = (
+            f"{option_of(resources)} {asked}: --gres gives each task {gpus} GPU(s). Ask for as many there, "
+            "or leave the option out."
+        )
+        raise UsageError(msg)
+    if asked is not None:
+        processes_on(resources, gpus if asked == "all" else asked)
 
 
 def _check(options: argparse.Namespace, config: RunConfig) -> None:
@@ -205,6 +248,12 @@ def _check(options: argparse.Namespace, config: RunConfig) -> None:
         raise UsageError(msg)
     if config.work_dir is not None:
         msg = "--work-dir stands before --, for the script: each task gets a folder of its own in it."
+        raise UsageError(msg)
+    if options.container == "docker" and config.resources.dask_scheduler is not None:
+        msg = (
+            "--dask-scheduler does not go with --container docker: its containers have no network. Use "
+            "--container apptainer, or none."
+        )
         raise UsageError(msg)
 
 

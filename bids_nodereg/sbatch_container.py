@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bids_nodereg.bids.templateflow import IN_IMAGES, find_templates, template_homes
 from bids_nodereg.bids.templates import local_template
 from bids_nodereg.errors import MissingInputError, UsageError
+from bids_nodereg.options import build_parser
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 MARK = "NODEREG_IN_IMAGE"
 """Variable that the container image sets: the Python in it is of no use outside."""
+NOT_READ = {"bids_dir", "output_dir", "work_dir", "bids_database_dir"}
+"""Options that are paths, and are no files to read."""
 
 
 def is_in_image() -> bool:
@@ -70,7 +73,7 @@ def written_paths(config: RunConfig) -> tuple[Path, ...]:
 
 
 def read_paths(words: Sequence[str], config: RunConfig) -> tuple[Path, ...]:
-    """Files and folders that options name to be read, alone or after an equals sign, each once.
+    """Files and folders that options name to be read, each once.
 
     Parameters
     ----------
@@ -84,26 +87,32 @@ def read_paths(words: Sequence[str], config: RunConfig) -> tuple[Path, ...]:
     UsageError
         If one is not absolute: a container has another working folder.
     MissingInputError
-        If a file of ``--output-spaces`` is not there.
+        If a file is not there.
     """
-    written = written_paths(config)
-    for path in (*written, *config.derivatives.values()):
+    folders = tuple(config.derivatives.values())
+    named = tuple(_named(words, config))
+    for path in (*written_paths(config), *folders, *named):
         if not path.is_absolute():
-            raise _not_absolute(str(path), path)
-    named = _named(words, written)
-    return tuple(dict.fromkeys((*config.derivatives.values(), *named, *_local_templates(config))))
+            raise _not_absolute(path)
+    for path in named:
+        if not path.exists():
+            seen = " that can be seen from this container" if is_in_image() else ""
+            msg = f"An option after -- names {path}, and there is no such file{seen}. Check the path."
+            raise MissingInputError(msg)
+    return tuple(dict.fromkeys((*folders, *named, *_local_templates(config))))
 
 
-def _named(words: Sequence[str], written: Sequence[Path]) -> Iterator[Path]:
-    for word in words:
-        for piece in re.split(r"[=,]", word):
-            path = Path(piece)
-            if piece.startswith("-") or not piece or path in written or not path.exists():
-                continue
-            if path.is_absolute():
-                yield path
-            elif path.is_file() or "/" in piece:
-                raise _not_absolute(word, path)
+def _named(words: Sequence[str], config: RunConfig) -> Iterator[Path]:
+    """Paths to read as they were written, but for derivatives, which the configuration has like that."""
+    options = vars(build_parser().parse_args([str(config.bids_dir), "out", "participant", *words]))
+    for name, value in options.items():
+        if isinstance(value, Path) and name not in NOT_READ:
+            yield value
+    for word in options["output_spaces"]:
+        _, _, files = word.partition("=")
+        yield from (Path(text) for text in files.partition(",mask=")[::2] if text)
+    places = (*options["participant_label"], *options["session_label"], options["dask_scheduler"] or "")
+    yield from (Path(text) for text in places if Path(text).is_file())
 
 
 def _local_templates(config: RunConfig) -> Iterator[Path]:
@@ -116,9 +125,9 @@ def _local_templates(config: RunConfig) -> Iterator[Path]:
                 yield template.mask
 
 
-def _not_absolute(word: str, path: Path) -> UsageError:
+def _not_absolute(path: Path) -> UsageError:
     told = f"name it by its absolute path ({path.resolve()})"
-    return UsageError(f"{word}: {told}; the program in the container works in another folder.")
+    return UsageError(f"{path}: {told}; the program in the container works in another folder.")
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,7 @@ class Templates:
     folder
         On this machine, to be bound into the container; None where there is none, or none is needed.
     note
-        What the user is to know; empty when all is well.
+        Which folder serves, and what is amiss; empty where no template is needed, or there is no container.
     """
 
     folder: Path | None = None
@@ -140,8 +149,9 @@ class Templates:
 def templates_of(container: Container, config: RunConfig) -> Templates:
     """Find the templates that the tasks need, so that one which is lacking is told now.
 
-    A container is to see the folder of ``TEMPLATEFLOW_HOME``, or the client's default, where that is there
-    and a template of TemplateFlow is asked for. The image's own folder is looked in after it in any case.
+    A container is to see the folder of ``TEMPLATEFLOW_HOME``, or the client's default, where all templates
+    of TemplateFlow that are asked for are whole in it. Otherwise only the image's own are seen: a folder that
+    has a part of them would take their place, and without a brain mask the results would be others.
 
     Raises
     ------
@@ -162,21 +172,49 @@ def templates_of(container: Container, config: RunConfig) -> Templates:
         )
         raise UsageError(msg)
     public = [space for space in spaces if space.path is None]
+    return _bound_templates(public) if public else Templates()
+
+
+def _bound_templates(spaces: Sequence[OutputSpace]) -> Templates:
     home = template_homes()[0]
-    is_bound = bool(public) and home != IN_IMAGES and home.is_dir()
-    return Templates(home if is_bound else None, _note(public, home))
-
-
-def _note(spaces: Sequence[OutputSpace], home: Path) -> str:
-    try:
-        find_templates(spaces, homes=(home,))
-    except MissingInputError:
-        names = ", ".join(space.label for space in spaces)
-        return (
-            f"{names}: not all of it is in {home}, so tasks look in the image ({IN_IMAGES}). Where it is not "
-            "there either, they end with 66. Fetch it first (docs/templates.md), or set TEMPLATEFLOW_HOME."
+    names = ", ".join(space.label for space in spaces)
+    if is_in_image():
+        note = (
+            f"{names}: from {IN_IMAGES} of the image. A folder of your own is bound only where the script is "
+            "printed outside the image."
         )
-    return ""
+        return Templates(note=note + _what_is_lacking(spaces, IN_IMAGES))
+    if home == IN_IMAGES:
+        note = (
+            f"{names}: from {home} of the image, not of this machine. TEMPLATEFLOW_HOME names another folder."
+        )
+        return Templates(note=note)
+    if is_whole(spaces, home):
+        return Templates(home, f"{names}: from {home}{_without_mask(spaces, home)}.")
+    note = (
+        f"{names}: from {IN_IMAGES} of the image, as not all of it is in {home}. Where it is not there "
+        "either, tasks end with 66. Fetch it first (docs/templates.md), or set TEMPLATEFLOW_HOME."
+    )
+    return Templates(note=note)
+
+
+def is_whole(spaces: Sequence[OutputSpace], home: Path) -> bool:
+    """Whether all templates are in a folder, and no brain mask of them is an empty placeholder there."""
+    try:
+        return not any(template.notes for template in find_templates(spaces, homes=(home,)))
+    except MissingInputError:
+        return False
+
+
+def _without_mask(spaces: Sequence[OutputSpace], home: Path) -> str:
+    bare = [each.space for each in find_templates(spaces, homes=(home,)) if each.mask is None]
+    return f", where {', '.join(bare)} has no brain mask" if bare else ""
+
+
+def _what_is_lacking(spaces: Sequence[OutputSpace], home: Path) -> str:
+    if is_whole(spaces, home):
+        return ""
+    return " Not all of it is in this image; tasks in one that lacks it end with 66."
 
 
 def refuse_strange_paths(job: ArrayJob) -> None:

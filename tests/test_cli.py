@@ -384,10 +384,11 @@ def test_what_cannot_be_done_is_told_in_one_line(name, extra, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("extra", [["--skip-bids-validation"], ["--dry-run"]], ids=["run", "dry run"])
-def test_a_part_without_participants_has_nothing_to_do(extra, tmp_path, capsys):
-    """That is no failure of the task of an array: the others have everybody."""
+@pytest.mark.parametrize("more", [[], ["--gpus", "99"]], ids=["", "without its GPUs"])
+def test_a_part_without_participants_has_nothing_to_do(extra, more, tmp_path, capsys):
+    """That is no failure of the task of an array, whatever it lacks: the others have everybody."""
     raw = make_images(tmp_path / "raw", *PAIR)
-    assert main([str(raw), str(tmp_path / "out"), "participant", "--shard", "2/2", *extra]) == 0
+    assert main([str(raw), str(tmp_path / "out"), "participant", "--shard", "2/2", *extra, *more]) == 0
     assert "--shard 2/2: nothing to do, as there are 1 participant(s)." in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 

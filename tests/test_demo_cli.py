@@ -39,6 +39,14 @@ def test_a_data_set_of_that_name_is_one(level, monkeypatch, tmp_path, capsys):
     assert "demo" in capsys.readouterr().err
 
 
+def test_a_value_of_an_option_is_no_level(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+
+    assert is_demo(["demo", "out", "--participant-label", "participant"])
+    assert is_demo(["demo", "out", "--", "participant"])
+
+
 @pytest.mark.parametrize("level", ["participant", "group"])
 def test_a_level_that_is_too_many_is_told(level, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)

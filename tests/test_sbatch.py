@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bids_nodereg.app.gpus import with_gpus
 from bids_nodereg.cli import main, parse
 from bids_nodereg.durations import seconds_of
-from bids_nodereg.errors import NothingSelectedError, UsageError
+from bids_nodereg.errors import MissingInputError, NothingSelectedError, UsageError
 from bids_nodereg.sbatch_cli import sbatch
 from bids_nodereg.sbatch_container import MARK
 from tests.bids.make import make_dataset
@@ -242,6 +243,60 @@ def test_several_gpus_of_a_task_have_a_process_each(capsys, raw, out):
     assert "--gpus 2" in apptainer(capsys, raw, out, "--gres", "gpu:2")
 
 
+@pytest.mark.parametrize(
+    ("gres", "words", "told"),
+    [
+        ("gpu:2", ["--n-procs", "3"], "--n-procs 3: 2 GPUs cannot have as many processes each"),
+        ("gpu:4", ["--gpus", "2", "--n-procs", "3"], "--n-procs 3: 2 GPUs cannot"),
+        ("gpu:4", ["--gpus", "all", "--n-procs", "6"], "--n-procs 6: 4 GPUs cannot"),
+        ("gpu:2", ["--gpus", "3"], "--gpus 3: --gres gives each task 2 GPU(s)"),
+        ("gpu:1", ["--device", "cuda:1"], "--device cuda:1: --gres gives each task 1 GPU(s)"),
+        ("gpu:2", ["--executor", "dask", "--n-procs", "4"], "--executor dask --n-procs 4: --gres gives"),
+        ("gpu:2", ["--dask-workers", "3"], "--dask-workers 3: --gres gives"),
+    ],
+)
+def test_what_the_gpus_of_a_task_cannot_do_is_refused(gres, words, told, capsys, raw, out, monkeypatch):
+    """Without a GPU here, and without loading what would look for one."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["sbatch", str(raw), str(out), "--gres", gres, "--", *words]) == 64
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("gres", "words", "added"),
+    [
+        ("gpu:2", ["--n-procs", "4"], "--gpus 2 "),
+        ("gpu:3", ["--gpus", "2", "--n-procs", "4"], ""),
+        ("gpu:2", ["--device", "cuda:1"], ""),
+        ("gpu:2", ["--device", "cpu", "--n-procs", "3"], ""),
+        ("gpu:2", ["--executor", "dask"], "--device cuda "),
+        ("gpu:2", ["--executor", "dask", "--n-procs", "2"], "--device cuda "),
+        ("gpu:4", ["--dask-workers", "1"], "--device cuda "),
+        ("ssd:1", ["--n-procs", "3"], ""),
+    ],
+)
+def test_what_they_can_do_is_a_command_of_a_run(gres, words, added, capsys, raw, out, node, monkeypatch):
+    """And the run takes it where there are these GPUs."""
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", None)
+        script = apptainer(capsys, raw, out, "--gres", gres, "--", *words)
+    assert f"    {added}{shlex.join(words)}\n" in script
+    assert node.run(script, SLURM_ARRAY_TASK_ID="1") == 0
+    import torch
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(gres[-1]))
+    with_gpus(parse(of_program(node.words())))
+
+
+def test_a_cluster_that_is_given_does_not_have_what_the_task_has(capsys, raw, out):
+    words = ("--time", "1:00:00", "--mem", "8G", "--cpus-per-task", "6", "--gres", "gpu:2")
+    script = apptainer(capsys, raw, out, *words, "--", "--dask-scheduler", "tcp://10.0.0.1:8786")
+    assert "    --time-limit 0:58:00 --dask-scheduler tcp://10.0.0.1:8786\n" in script
+
+
 def test_docker_runs_as_the_user_within_the_limits_of_the_task(capsys, raw, out, node):
     script = printed(
         capsys, raw, out, "--container", "docker", "--image", "nodereg:1", "--mem", "4G", "--gres", "gpu:2"
@@ -348,6 +403,49 @@ def test_files_that_options_name_are_seen_in_the_container(capsys, raw, out, nod
     assert bound(node.words())[1:3] == [f"{tmp_path}:{tmp_path}:ro", f"{atlas}:{atlas}:ro"]
 
 
+QUICK = "[settings]\nmargin_mm = 11.0\n"
+
+
+def test_paths_may_have_an_equals_sign(capsys, raw, out, node, tmp_path):
+    folder = tmp_path / "a=b"
+    folder.mkdir()
+    files = {
+        "--config": (folder / "q.toml", QUICK),
+        "--bids-filter-file": (folder / "filter.json", "{}"),
+        "--participant-label": (folder / "labels=some.txt", "01\n"),
+    }
+    words: list[str] = []
+    for name, (path, text) in files.items():
+        path.write_text(text)
+        words += [f"{name}={path}"] if name == "--config" else [name, str(path)]
+    atlas, prep = folder / "atlas=1.nii", folder / "prep=1"
+    atlas.write_bytes(b"x")
+    prep.mkdir()
+    words += ["--output-spaces", f"mine={atlas}", "-d", f"prep={prep}"]
+    assert node.run(apptainer(capsys, raw, out, "--", *words)) == 0
+    paths = [prep, *(path for path, _ in files.values()), atlas]
+    assert set(bound(node.words())[1:-1]) == {f"{path}:{path}:ro" for path in paths}
+
+
+def test_the_pairs_file_and_the_file_of_a_scheduler_are_seen(capsys, raw, out, node, tmp_path):
+    table, scheduler = tmp_path / "pairs=1.tsv", tmp_path / "scheduler.json"
+    table.write_text("fixed\tmoving\n")
+    scheduler.write_text("{}")
+    words = ("--pairs-file", str(table), "--dask-scheduler", str(scheduler), "--participant-label", "01")
+    assert node.run(apptainer(capsys, raw, out, "--", *words)) == 0
+    assert set(bound(node.words())[1:-1]) == {f"{path}:{path}:ro" for path in (table, scheduler)}
+
+
+def test_a_word_that_is_no_path_is_not_bound(capsys, raw, out, node, tmp_path, monkeypatch):
+    """Such as a preset or a suffix, beside a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("fast", "T2w"):
+        (tmp_path / name).write_text("x")
+    words = ("--preset", "fast", "--moving-suffix", "T2w", "--apply-to", "T2w")
+    assert node.run(apptainer(capsys, raw, out, "--", *words)) == 0
+    assert len(bound(node.words())) == 2
+
+
 def test_files_of_a_template_of_ones_own_are_seen_with_the_mask_beside_it(capsys, raw, out, node, tmp_path):
     """The mask of the first is named nowhere; without it the container would register the head."""
     names = ("one_T1w.nii.gz", "one_desc-brain_mask.nii.gz", "two.nii", "mask.nii")
@@ -362,10 +460,11 @@ def test_files_of_a_template_of_ones_own_are_seen_with_the_mask_beside_it(capsys
     assert main(["sbatch", str(raw), str(out), "--", "--output-spaces", f"one={tmp_path}/gone.nii"]) == 66
 
 
-def home_with_a_template(folder: Path) -> Path:
+def home_with_a_template(folder: Path, *, mask: bytes = b"x") -> Path:
     template = folder / "tpl-MNI152NLin6Asym" / "tpl-MNI152NLin6Asym_res-01_T1w.nii.gz"
     template.parent.mkdir(parents=True)
     template.write_bytes(b"x")
+    template.with_name("tpl-MNI152NLin6Asym_res-01_desc-brain_mask.nii.gz").write_bytes(mask)
     return folder
 
 
@@ -383,20 +482,70 @@ def test_templates_of_this_machine_are_seen_in_the_container(
     monkeypatch.setenv("XDG_CACHE_HOME", str(raw.parent / "cache"))
     assert main(["sbatch", str(raw), str(out), "--container", container, "--image", "docker://x", *MNI]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""
+    assert captured.err == f"nodereg: MNI152NLin6Asym: from {home}.\n"
     assert node.run(captured.out.replace("docker rm", "true docker rm")) == 0
     assert f"{bind} {home}:{home}:ro --env TEMPLATEFLOW_HOME={home} " in " ".join(node.words())
 
 
+def with_templates(capsys, raw: Path, out: Path, *words: str) -> tuple[str, str]:
+    """Script for templates in a container, and what was said."""
+    image = str(raw.parent / "my image.sif")
+    assert (
+        main(["sbatch", str(raw), str(out), "--container", "apptainer", "--image", image, *MNI, *words]) == 0
+    )
+    captured = capsys.readouterr()
+    return captured.out, captured.err
+
+
 def test_templates_that_are_not_here_are_those_of_the_image(capsys, raw, out, image, tmp_path, monkeypatch):
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
-    words = ["sbatch", str(raw), str(out), "--container", "apptainer", "--image", str(image), *MNI]
-    assert main(words) == 0
-    captured = capsys.readouterr()
-    assert "MNI152NLin6Asym: not all of it is in" in captured.err
-    assert f"TEMPLATEFLOW_HOME={tmp_path}" in captured.out  # the image's comes after it
-    assert main([*words, "--fetch-templates"]) == 64
+    script, said = with_templates(capsys, raw, out)
+    assert f"MNI152NLin6Asym: from /opt/templateflow of the image, as not all of it is in {tmp_path}." in said
+    assert "TEMPLATEFLOW_HOME" not in script
+    words = ["--container", "apptainer", "--image", str(image), *MNI, "--fetch-templates"]
+    assert main(["sbatch", str(raw), str(out), *words]) == 64
     assert "--fetch-templates does not go with --container" in capsys.readouterr().err
+
+
+def test_a_part_of_a_template_does_not_take_the_place_of_the_whole(capsys, raw, out, tmp_path, monkeypatch):
+    """A head whose mask is an empty placeholder would be registered without one, for this user only."""
+    home = home_with_a_template(tmp_path / "templates", mask=b"")
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(home))
+    script, said = with_templates(capsys, raw, out)
+    assert "TEMPLATEFLOW_HOME" not in script
+    assert str(home) not in script
+    assert f"as not all of it is in {home}" in said
+    (home / "tpl-MNI152NLin6Asym" / "tpl-MNI152NLin6Asym_res-01_desc-brain_mask.nii.gz").write_bytes(b"x")
+    assert str(home) not in with_templates(capsys, raw, out, "MNI152NLin2009cAsym")[0]  # whole is all of them
+    assert f"TEMPLATEFLOW_HOME={home}" in with_templates(capsys, raw, out)[0]
+
+
+def test_a_template_without_any_mask_is_told(capsys, raw, out, tmp_path, monkeypatch):
+    home = home_with_a_template(tmp_path / "templates")
+    (home / "tpl-MNI152NLin6Asym" / "tpl-MNI152NLin6Asym_res-01_desc-brain_mask.nii.gz").unlink()
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(home))
+    assert "where MNI152NLin6Asym has no brain mask" in with_templates(capsys, raw, out)[1]
+
+
+@pytest.mark.parametrize("home", ["/opt/templateflow", "a whole one"])
+def test_in_the_image_no_folder_of_templates_is_bound(home, capsys, raw, out, tmp_path, monkeypatch):
+    """What is /templates there may be anything outside."""
+    whole = home_with_a_template(tmp_path / "templates")
+    monkeypatch.setenv(MARK, "1")
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", home if home.startswith("/") else str(whole))
+    script, said = with_templates(capsys, raw, out)
+    assert "TEMPLATEFLOW_HOME" not in script
+    assert said.startswith(
+        "nodereg: MNI152NLin6Asym: from /opt/templateflow of the image. A folder of your own"
+    )
+    assert "not all of it is in /opt/templateflow" not in said
+
+
+def test_the_folder_of_images_on_this_machine_is_not_bound(capsys, raw, out, monkeypatch):
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", "/opt/templateflow")
+    script, said = with_templates(capsys, raw, out)
+    assert "TEMPLATEFLOW_HOME" not in script
+    assert "from /opt/templateflow of the image, not of this machine" in said
 
 
 def test_without_a_container_templates_have_to_be_here(capsys, raw, out, tmp_path, monkeypatch):
@@ -498,6 +647,10 @@ def test_a_time_of_minutes_is_told(capsys, raw, out):
         (["--", "--shard", "1/2"], "--shard: the script says it"),
         (["--", "--work-dir", "/scratch"], "--work-dir stands before --"),
         (["--", "--prest", "fast"], "unrecognized arguments: --prest"),
+        (
+            ["--container", "docker", "--image", "a", "--", "--dask-scheduler", "tcp://10.0.0.1:8786"],
+            "--dask-scheduler does not go with --container docker",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_it_is_in_a_script(words, told, capsys, raw, out):
@@ -513,14 +666,25 @@ def test_paths_that_a_container_cannot_take_are_refused(tmp_path, raw, out, monk
     image = ["--container", "apptainer", "--image", str(tmp_path / "my image.sif")]
     with pytest.raises(UsageError, match="a colon or a comma"):
         sbatch([str(odd), str(out), *image], parse)
-    (tmp_path / "quick.toml").write_text("[settings]\nmargin_mm = 11.0\n")
+    (tmp_path / "quick.toml").write_text(QUICK)
     monkeypatch.chdir(tmp_path)
     odd.rename(raw)
     (tmp_path / "prep").mkdir()
+    (tmp_path / "one.nii").write_bytes(b"x")
+    (tmp_path / "some.txt").write_text("01\n")
+    (tmp_path / "a,b.toml").write_text(QUICK)
+    with pytest.raises(UsageError, match="a colon or a comma"):
+        sbatch([str(raw), str(out), *image, "--", "--config", str(tmp_path / "a,b.toml")], parse)
+    with pytest.raises(MissingInputError, match=r"names /gone\.json, and there is no such file"):
+        sbatch([str(raw), str(out), *image, "--", "--bids-filter-file", "/gone.json"], parse)
     for words in (
         ["--config", "quick.toml"],
+        ["--config=quick.toml"],
         ["--bids-database-dir", "database"],
         ["--derivatives", "prep=prep"],
+        ["--output-spaces", "mine=one.nii"],
+        ["--output-spaces", f"mine={tmp_path}/one.nii,mask=one.nii"],
+        ["--participant-label", "some.txt"],
     ):
         with pytest.raises(UsageError, match="by its absolute path"):
             sbatch([str(raw), str(out), *image, "--", *words], parse)
@@ -543,8 +707,14 @@ def test_a_data_set_called_sbatch_is_told_from_it(tmp_path, raw, out, monkeypatc
     assert "A data set in a folder sbatch is ./sbatch" in capsys.readouterr().err
 
 
-def test_the_account_may_be_called_group(capsys, raw, out):
+def test_the_account_may_be_called_group(tmp_path, capsys, raw, out, monkeypatch):
+    """Also beside a folder of the sub-command's name, and whatever stands after an option."""
+    monkeypatch.chdir(tmp_path)
     assert "#SBATCH --account=group\n" in printed(capsys, raw, out, "--account", "group")
+    (tmp_path / "sbatch").mkdir()
+    assert "#SBATCH --account=group\n" in printed(capsys, raw, out, "--account", "group")
+    assert "#SBATCH --account=group\n" in printed(capsys, "--account", "group", raw, out)
+    assert main(["sbatch", str(raw), str(out), "--", "--participant-label", "group"]) == 18
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")

@@ -6,6 +6,7 @@ import logging
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from distributed import Client, SpecCluster
 
@@ -23,6 +25,9 @@ LOG = logging.getLogger("nodereg")
 LOOPBACK = "127.0.0.1"
 CONNECT_S = 30.0
 """How long a scheduler is waited for."""
+RETURN_S = 60
+"""How long a worker of this machine that was lost may take to be there again before dask gives it up. Its own
+15 s are short where Python is read from a slow disk."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,33 @@ class LocalWorkers:
 
     count: int
     gpus: Mapping[str, str] = field(default_factory=dict)
+
+
+def check_dask(*, is_given: bool) -> None:
+    """Make sure that what dask needs is installed; nothing is loaded.
+
+    Parameters
+    ----------
+    is_given
+        Whether there is a cluster already: one of this machine also needs a key.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    needed = ("dask", "distributed") if is_given else ("dask", "distributed", "cryptography")
+    for name in needed:
+        if find_spec(name) is None:
+            what = f"there is no module {name!r}"
+            raise _lacks(what)
+
+
+def names_of_started(client: Client) -> list[str]:
+    """Names of the workers of a cluster of this machine that are there, or are being started again."""
+    gone = {"closing", "closing_gracefully", "closed", "failed"}
+    cluster: Any = client.cluster
+    return [str(name) for name, nanny in list(cluster.workers.items()) if nanny.status.name not in gone]
 
 
 @contextmanager
@@ -94,7 +126,7 @@ def local_cluster(workers: LocalWorkers) -> Iterator[Client]:
     TemporaryError
         If no process can be started.
     """
-    with _quiet(), _cluster(workers) as cluster:
+    with _quiet(), _patient(), _cluster(workers) as cluster:
         client = _connect({"address": cluster}, "of this machine")
         try:
             yield client
@@ -108,7 +140,7 @@ def _quiet() -> Iterator[None]:
     try:
         import distributed  # noqa: F401 - it sets up its loggers, once
     except ImportError as error:
-        raise _lacks(error) from error
+        raise _lacks(str(error)) from error
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
     theirs = [logger for logger in map(logging.getLogger, names) if not logger.disabled]
     for logger in theirs:
@@ -118,6 +150,13 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger in theirs:
             logger.disabled = False
+
+
+def _patient() -> AbstractContextManager[object]:
+    """Have dask wait longer for a worker that is started again."""
+    import dask
+
+    return dask.config.set({"distributed.deploy.lost-worker-timeout": RETURN_S})
 
 
 def _connect(where: Mapping[str, Any], place: str) -> Client:
@@ -179,7 +218,7 @@ def _cluster(workers: LocalWorkers) -> SpecCluster:
     try:
         security = Security.temporary()
     except ImportError as error:  # it needs cryptography
-        raise _lacks(error) from error
+        raise _lacks(str(error)) from error
     # The web servers of dask cannot be left out: they have nothing to show, and nobody else reaches them.
     here = {
         "host": LOOPBACK,
@@ -213,9 +252,9 @@ def _options_of(workers: LocalWorkers) -> dict[str | int, dict[str, Any]]:
     }
 
 
-def _lacks(error: ImportError) -> NodeRegError:
+def _lacks(what: str) -> NodeRegError:
     return UsageError(
-        f'--executor dask needs what is not installed ({error}): pip install "bids-nodereg[cluster]", in a '
+        f'--executor dask needs what is not installed ({what}): pip install "bids-nodereg[cluster]", in a '
         'clone ".[cluster]".'
     )
 

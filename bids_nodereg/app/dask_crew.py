@@ -11,20 +11,24 @@ import logging
 import pickle
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from bids_nodereg.app.dask_places import Places
+from bids_nodereg.app.dask_cluster import names_of_started
+from bids_nodereg.app.dask_member import Member, as_refusal, why
+from bids_nodereg.app.dask_patience import Patience
 from bids_nodereg.app.dask_worker import Done, begin, do, end
 from bids_nodereg.app.workers import MOST_GROWTH_MIB, MOST_TASKS, Lost, Waiting, Work
-from bids_nodereg.errors import NodeRegError, TemporaryError, UsageError
+from bids_nodereg.errors import NodeRegError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     from distributed import Client, Future
+
+    from bids_nodereg.app.dask_terms import Terms
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -35,42 +39,8 @@ POLL_S = 1.0
 """Least time between looks at which workers there are."""
 POLL_S_EACH = 0.01
 """More time for each worker that there is: the scheduler has to describe them all."""
-PATIENCE_S = 300.0
-"""How long a cluster without a worker is waited for."""
 FAREWELL_S = 1.0
 """How long the driver tries to tell workers that the run ends early."""
-MOST_FALSE_STARTS = 5
-"""Workers that may be lost one after the other before one is ready."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """On which workers a run works, and how.
-
-    Attributes
-    ----------
-    run
-        Its name: unique among all that use the cluster.
-    check
-        Takes addresses of new workers; gives for those that cannot be used the reason.
-    resources
-        What dask sets aside on a worker for each task, as ``{"GPU": 1}``; a worker that does not offer it is
-        not used.
-    one_per_host
-        Whether a task is to have the machine for itself.
-    is_ours
-        Whether the workers are of this run alone: then they are started afresh as those of
-        :mod:`bids_nodereg.app.workers` are, and one that is started again has the name that it had.
-    places
-        Which workers are not used any more; those whose place is lost are added to it.
-    """
-
-    run: str
-    check: Callable[[Sequence[str]], Mapping[str, NodeRegError]]
-    resources: Mapping[str, float] = field(default_factory=dict)
-    one_per_host: bool = False
-    is_ours: bool = False
-    places: Places = field(default_factory=Places)
 
 
 def in_dask(
@@ -98,7 +68,7 @@ def in_dask(
     Raises
     ------
     TemporaryError
-        If the scheduler is lost, has no worker for :data:`PATIENCE_S`, or none but such as are lost.
+        If the scheduler is lost, or has no worker that may be used and there is none to wait for.
     NodeRegError
         If no worker can be used: the reason of one.
     """
@@ -108,32 +78,6 @@ def in_dask(
             yield from crew.hear()
     finally:
         crew.end()
-
-
-class _Worker(Generic[Task]):
-    """One worker, as the driver sees it."""
-
-    def __init__(self, address: str, told: Mapping[str, Any], terms: Terms) -> None:
-        self.address = address
-        self.host = str(told.get("host", address))
-        name = str(told.get("name", address))
-        self.name = address if name == address else f"{address} ({name})"
-        self.place = name if terms.is_ours else address
-        """What stays the same when it is started again on the GPU that it had, as far as can be known."""
-        self.is_running = True
-        self.is_ready = False
-        """Whether it has said that it is ready."""
-        self.future: Future[Any] | None = None
-        """What it is doing: getting ready, or its task."""
-        self.task: Task | None = None
-        self.last: Task | None = None
-        self.done = 0
-        self.first_mib = 0.0
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it may be given something."""
-        return self.future is None and self.is_running
 
 
 @dataclass(frozen=True)
@@ -153,19 +97,17 @@ class _Crew(Generic[Task, Result]):
         self._waiting: Waiting[Task] = work.wait(tasks)
         self._work = pickle.dumps((work.prepare, work.arguments))
         self._why_unfit = work.why_unfit
-        self._workers: dict[str, _Worker[Task]] = {}
+        self._workers: dict[str, Member[Task]] = {}
         self._unfit: dict[str, NodeRegError] = {}
         self._leaving: set[str] = set()
         """Workers that others take the place of."""
         self._told: set[str] = set()
         self._given = 0
-        self._false_starts = 0
         self._has_worked = False
         """Whether a worker was ever ready."""
         self._heard: SimpleQueue[_Said | str] = SimpleQueue()
         self._looked = float("-inf")
-        self._useful = time.monotonic()
-        """When there was a worker last."""
+        self._patience = Patience(is_ours=terms.is_ours)
         client.subscribe_topic(terms.run, self._take_line)
         self._look()
 
@@ -227,7 +169,7 @@ class _Crew(Generic[Task, Result]):
         if worker is not None and worker.future is not None and worker.future.done():
             yield from self._ended(worker, worker.future)
 
-    def _ended(self, worker: _Worker[Task], future: Future[Any]) -> Iterator[tuple[Task, Result | Lost]]:
+    def _ended(self, worker: Member[Task], future: Future[Any]) -> Iterator[tuple[Task, Result | Lost]]:
         """Take what a worker has done, or how it failed."""
         worker.future = None
         task, worker.task = worker.task, None
@@ -238,8 +180,8 @@ class _Crew(Generic[Task, Result]):
         worker.last = task
         if isinstance(done, Done):
             self._waiting.end(task)
-            if done.result is not None and (why := self._why_unfit(done.result)):
-                self._dismiss(worker, self._terms.places.lose(worker.place, why, self._count_others(worker)))
+            if done.result is not None and (told := self._why_unfit(done.result)):
+                self._lose_place(worker, TemporaryError(f"dask worker {worker.place}: {told}."))
             self._renew(worker, done.rss_mib)
             stopped = Lost(f"stopped with the dask worker {worker.name}")
             yield task, stopped if done.result is None else done.result
@@ -247,15 +189,20 @@ class _Crew(Generic[Task, Result]):
         _workers_of(self._client)  # a scheduler that is lost is no fault of the pair
         self._waiting.end(task)
         self._workers.pop(worker.address, None)  # looked at anew, should it be there still
-        yield task, Lost(f"lost with the dask worker {worker.name}{_why(done)}")
+        yield task, Lost(f"lost with the dask worker {worker.name}{why(done)}")
 
-    def _count_others(self, worker: _Worker[Task]) -> int:
+    def _lose_place(self, worker: Member[Task], reason: NodeRegError) -> None:
+        """Use the place of a worker no more in this run."""
+        self._terms.places.lose(worker.place, reason, self._count_others(worker))
+        self._dismiss(worker, reason)
+
+    def _count_others(self, worker: Member[Task]) -> int:
         """How many workers there are beside one; where none is known, those that are new are looked for."""
         if not any(each is not worker for each in self._all):
             self._look()
         return sum(each is not worker for each in self._all)
 
-    def _renew(self, worker: _Worker[Task], rss_mib: float) -> None:
+    def _renew(self, worker: Member[Task], rss_mib: float) -> None:
         """Have a worker started afresh that has done its share, or has grown."""
         worker.done += 1
         worker.first_mib = worker.first_mib or rss_mib
@@ -265,30 +212,24 @@ class _Crew(Generic[Task, Result]):
             self._leaving.add(worker.address)
             _beside(partial(self._client.restart_workers, [worker.address], raise_for_error=False))
 
-    def _begun(self, worker: _Worker[Task], done: Any) -> None:
+    def _begun(self, worker: Member[Task], done: Any) -> None:
         """Take note that a worker is ready, or why it is not."""
         worker.is_ready = not isinstance(done, BaseException)
         self._has_worked |= worker.is_ready
         if worker.is_ready:
-            self._false_starts = 0
+            self._patience.begun()
         elif type(done).__name__ == "KilledWorker":
             self._count_false_start(worker)
         else:
             _workers_of(self._client)
-            self._dismiss(worker, _as_refusal(worker, done))
+            self._lose_place(worker, as_refusal(worker, done))
 
-    def _count_false_start(self, worker: _Worker[Task]) -> None:
-        """A worker died before it was ready; another may take its place, but not for ever."""
+    def _count_false_start(self, worker: Member[Task]) -> None:
+        """A worker died before it was ready."""
         self._workers.pop(worker.address, None)
-        self._false_starts += 1
-        if self._false_starts == MOST_FALSE_STARTS:
-            msg = (
-                f"{self._false_starts} dask workers were lost before they were ready, the last was "
-                f"{worker.name}. Look into their logs, and for the kernel's out-of-memory messages (dmesg)."
-            )
-            raise TemporaryError(msg)
+        self._patience.lose(worker.name)
 
-    def _give_next(self, worker: _Worker[Task]) -> None:
+    def _give_next(self, worker: Member[Task]) -> None:
         if self._terms.one_per_host and self._is_host_busy(worker.host):
             return
         task = self._waiting.take(worker.last)
@@ -309,10 +250,10 @@ class _Crew(Generic[Task, Result]):
                 self._submit(worker, begin, self._work)
 
     @property
-    def _all(self) -> list[_Worker[Task]]:
+    def _all(self) -> list[Member[Task]]:
         return list(self._workers.values())
 
-    def _submit(self, worker: _Worker[Task], function: Callable[..., Any], content: bytes) -> None:
+    def _submit(self, worker: Member[Task], function: Callable[..., Any], content: bytes) -> None:
         self._given += 1
         worker.future = self._client.submit(
             function,
@@ -339,7 +280,7 @@ class _Crew(Generic[Task, Result]):
             else:
                 yield from self._lost(worker, future)
 
-    def _lost(self, worker: _Worker[Task], future: Future[Any]) -> Iterator[tuple[Task, Result | Lost]]:
+    def _lost(self, worker: Member[Task], future: Future[Any]) -> Iterator[tuple[Task, Result | Lost]]:
         future.cancel()  # else dask would do it again on a worker of the same address
         if worker.task is None:
             self._count_false_start(worker)
@@ -361,21 +302,24 @@ class _Crew(Generic[Task, Result]):
             if address in self._workers:
                 self._workers[address].is_running = told.get("status", "running") == "running"
         self._meet({address: told for address, told in there.items() if self._is_new(address)})
-        if any(worker.is_running for worker in self._workers.values()):
-            self._useful = self._looked
+        is_useful = any(worker.is_running for worker in self._workers.values())
+        self._patience.see(is_useful=is_useful, may_come=is_useful or self._may_come())
         return there
+
+    def _may_come(self) -> bool:
+        """Whether a worker of use may still come; to a given cluster one always may."""
+        if not self._terms.is_ours:
+            return True
+        return any(self._terms.places.why_lost(name) is None for name in names_of_started(self._client))
 
     def _is_new(self, address: str) -> bool:
         return not any(address in known for known in (self._workers, self._unfit, self._leaving))
 
     def _meet(self, new: Mapping[str, Mapping[str, Any]]) -> None:
         """Take new workers in, or note why one cannot be used."""
-        poor = [address for address, told in new.items() if not _offers(told, self._terms.resources)]
-        refused: dict[str, NodeRegError] = {address: _no_offer(address, self._terms) for address in poor}
-        if able := [address for address in new if address not in refused]:
-            refused.update(self._terms.check(able))
+        refused = self._terms.refused(new)
         for address, told in new.items():
-            worker: _Worker[Task] = _Worker(address, told, self._terms)
+            worker: Member[Task] = Member(address, told, has_lasting_name=self._terms.is_ours)
             if (lost := self._terms.places.why_lost(worker.place)) is not None:
                 self._unfit[address] = lost  # which was said when it was lost
             elif address in refused:
@@ -383,7 +327,7 @@ class _Crew(Generic[Task, Result]):
             else:
                 self._workers[address] = worker
 
-    def _dismiss(self, worker: _Worker[Task], reason: NodeRegError) -> None:
+    def _dismiss(self, worker: Member[Task], reason: NodeRegError) -> None:
         """Use a worker no more; each reason is said once."""
         self._workers.pop(worker.address, None)
         self._unfit[worker.address] = reason
@@ -394,19 +338,17 @@ class _Crew(Generic[Task, Result]):
 
     def _check_patience(self) -> None:
         """Raise an error where no worker can be used and none is to be expected."""
-        places = self._terms.places
-        if self._unfit and not self._workers and not (self._has_worked and places.has_left):
-            if (lost := places.first_loss()) is None:
-                raise next(iter(self._unfit.values()))
-            msg = f"No dask worker is left that may be used. Run the same command again to go on. {lost}"
-            raise TemporaryError(msg)
-        if time.monotonic() - self._useful > PATIENCE_S:
-            paused = f", and {len(self._workers)} that are paused (--memory-limit)" if self._workers else ""
-            msg = (
-                f"the dask scheduler has had no worker of use for {PATIENCE_S / 60:.0f} min{paused}. "
-                "Start workers (dask worker ADDRESS), and run the same command again to go on."
-            )
-            raise TemporaryError(msg)
+        if self._unfit and not self._workers and not (self._has_worked and self._terms.places.has_left):
+            raise self._why_none()
+        self._patience.check(paused=len(self._workers))
+
+    def _why_none(self) -> NodeRegError:
+        """Say why no worker is used."""
+        lost = self._terms.places.first_loss()
+        if lost is None:
+            return next(iter(self._unfit.values()))
+        is_passing = self._has_worked or isinstance(lost, TemporaryError)
+        return self._terms.places.none_left() if is_passing else lost
 
 
 def _beside(call: Callable[[], Any]) -> threading.Thread:
@@ -441,30 +383,3 @@ def _outcome(future: Future[Any]) -> Any:
         return future.result()
     except Exception as error:  # noqa: BLE001 - of a worker, whatever it is
         return error
-
-
-def _why(done: object) -> str:
-    """What kept a task from its result, where that is more than the loss of its worker."""
-    if done is None:
-        return ""
-    return f" [{type(done).__name__}: {str(done).partition(chr(10))[0][:300]}]"
-
-
-def _as_refusal(worker: _Worker[Any], error: BaseException) -> NodeRegError:
-    """Say why a worker did not get ready, as an error of ours."""
-    if isinstance(error, NodeRegError):
-        return type(error)(f"dask worker {worker.address}: {error}")
-    return TemporaryError(f"dask worker {worker.address} did not get ready{_why(error)}.")
-
-
-def _offers(told: Mapping[str, Any], resources: Mapping[str, float]) -> bool:
-    offered = told.get("resources", {})
-    return all(offered.get(name, 0) >= amount for name, amount in resources.items())
-
-
-def _no_offer(address: str, terms: Terms) -> NodeRegError:
-    asked = " ".join(f"{name}={amount:g}" for name, amount in terms.resources.items())
-    return UsageError(
-        f"dask worker {address} does not offer {asked}. Start each with one GPU to see and "
-        f'dask worker ADDRESS --resources "{asked}", or use --device cpu.'
-    )

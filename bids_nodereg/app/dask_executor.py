@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from bids_nodereg.app.dask_cluster import LocalWorkers, given_cluster, local_cluster, why_other
-from bids_nodereg.app.dask_crew import Terms, in_dask
+from bids_nodereg.app.dask_crew import in_dask
+from bids_nodereg.app.dask_terms import Terms
 from bids_nodereg.app.dask_worker import look
 from bids_nodereg.app.device import use_threads
 from bids_nodereg.app.executors import lost_status, marks_cleared, prepare_worker
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from distributed import Client
 
-    from bids_nodereg.app.dask_places import Places
+    from bids_nodereg.app.dask_gpus import Places
     from bids_nodereg.app.dask_worker import Look, Machine
     from bids_nodereg.app.executors import Turn
     from bids_nodereg.app.pages import Pages
@@ -117,10 +118,17 @@ def prepare_pairs(
 
 
 def _cluster(resources: Resources, places: Places) -> AbstractContextManager[Client]:
-    """The cluster that was asked for; on this machine, with the GPUs that are left."""
+    """The cluster that was asked for; on this machine, with the GPUs that are left.
+
+    Raises
+    ------
+    TemporaryError
+        If none of them is.
+    """
     if resources.dask_scheduler is not None:
         LOG.info("Waiting for the dask scheduler %s", resources.dask_scheduler)
         return given_cluster(resources.dask_scheduler)
+    places.check_gpus()
     gpus = places.gpus_left()
     count = len(gpus) or resources.n_procs
     LOG.info("Starting %d dask worker(s) on this machine", count)

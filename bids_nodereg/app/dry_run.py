@@ -6,8 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from bids_nodereg.app.case_clashes import tell_cases
-from bids_nodereg.app.early import check_device, check_may_write
 from bids_nodereg.app.jobs import chosen_participants, find_jobs, open_input, refuse_nothing
+from bids_nodereg.app.preconditions import check_device, check_extras, check_may_write
 from bids_nodereg.bids.candidates import candidate_table, candidates_as_json
 from bids_nodereg.bids.output_dataset import check_output_folder
 from bids_nodereg.plain_text import printable
@@ -24,8 +24,8 @@ def dry_run(config: RunConfig, console: Console) -> int:
     Raises
     ------
     NodeRegError
-        If there is nothing to do, or a run would end before its first pair, for want of the device or of
-        an output folder: after the table has been printed.
+        If there is nothing to do, or a run would end before its first pair, for want of the device, of an
+        extra or of an output folder: after the table has been printed.
     """
     dataset = open_input(config)
     participants = list(find_jobs(config, dataset, chosen_participants(config, dataset)))
@@ -43,6 +43,8 @@ def dry_run(config: RunConfig, console: Console) -> int:
     console.file.write(text + "\n")
     check_may_write(config.output_dir)
     check_output_folder(config.output_dir)
-    refuse_nothing(config, participants)
-    check_device(config)
+    if participants:  # else it is a part without anybody, which has nothing to do
+        refuse_nothing(config, participants)
+        check_device(config)
+        check_extras(config)
     return 0

@@ -92,7 +92,7 @@ def executors_of(
     resources = config.resources
     if resources.executor == "dask":
         from bids_nodereg.app.dask_executor import on_dask
-        from bids_nodereg.app.dask_places import Places
+        from bids_nodereg.app.dask_gpus import Places
 
         places = Places({f"GPU {gpu}": gpu for gpu in gpus})
         on_workers = partial(on_dask, config=config, run=run, places=places)

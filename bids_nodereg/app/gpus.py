@@ -26,20 +26,37 @@ def with_gpus(config: RunConfig) -> tuple[RunConfig, tuple[str, ...]]:
     UsageError
         If there are fewer, or they cannot have as many processes each.
     """
-    asked = config.resources.gpus or _of_local_dask(config.resources)
+    asked = asked_gpus(config.resources)
     if asked is None:
         return config, ()
     import torch
 
-    names = choose_gpus(asked, torch.cuda.device_count, option=_option_of(config.resources))
-    shared = config.resources.n_procs if config.resources.executor == "local" else 1
-    processes = shared if shared > 1 else len(names)
-    if processes % len(names):
-        told = f"--n-procs {processes}: {len(names)} GPUs cannot have as many processes each"
-        msg = f"{told}. Give a multiple of {len(names)}, or leave it out for one each."
-        raise UsageError(msg)
+    names = choose_gpus(asked, torch.cuda.device_count, option=option_of(config.resources))
+    processes = processes_on(config.resources, len(names))
     resources = replace(config.resources, device="cuda", n_procs=processes, gpus=len(names))
     return replace(config, resources=resources), names
+
+
+def asked_gpus(resources: Resources) -> int | Literal["all"] | None:
+    """How many GPUs are to have processes of their own; None where none are."""
+    return resources.gpus or _of_local_dask(resources)
+
+
+def processes_on(resources: Resources, gpus: int) -> int:
+    """How many processes a number of GPUs have, all together.
+
+    Raises
+    ------
+    UsageError
+        If they cannot have as many each.
+    """
+    shared = resources.n_procs if resources.executor == "local" else 1
+    processes = shared if shared > 1 else gpus
+    if processes % gpus:
+        told = f"--n-procs {processes}: {gpus} GPUs cannot have as many processes each"
+        msg = f"{told}. Give a multiple of {gpus}, or leave it out for one each."
+        raise UsageError(msg)
+    return processes
 
 
 def _of_local_dask(resources: Resources) -> int | Literal["all"] | None:
@@ -47,14 +64,15 @@ def _of_local_dask(resources: Resources) -> int | Literal["all"] | None:
     is_local_dask = resources.executor == "dask" and resources.dask_scheduler is None
     if not is_local_dask or resources.device == "cpu":
         return None
-    import torch
+    if resources.device == "auto":
+        import torch
 
-    if resources.device == "auto" and not torch.cuda.is_available():
-        return None
+        if not torch.cuda.is_available():
+            return None
     return resources.dask_workers or ("all" if resources.n_procs == 1 else resources.n_procs)
 
 
-def _option_of(resources: Resources) -> str:
+def option_of(resources: Resources) -> str:
     """Name of the option that says how many GPUs are wanted."""
     if resources.gpus is not None:
         return "--gpus"

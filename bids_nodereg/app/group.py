@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from bids_nodereg import __version__
-from bids_nodereg.app.early import check_is_folder
+from bids_nodereg.app.preconditions import check_is_folder
 from bids_nodereg.errors import DataError, MissingInputError
 from bids_nodereg.json_files import read_json
 from bids_nodereg.quality.cohort import CohortRow, find_outliers

@@ -11,7 +11,6 @@ from bids_nodereg.app.begun import Begun
 from bids_nodereg.app.case_clashes import refuse_clash_on_disk, tell_cases
 from bids_nodereg.app.claims import Claims
 from bids_nodereg.app.device import own_hardware
-from bids_nodereg.app.early import check_may_write
 from bids_nodereg.app.executors import executors_of
 from bids_nodereg.app.extras import labels_used
 from bids_nodereg.app.facts import methods_facts
@@ -23,6 +22,7 @@ from bids_nodereg.app.leftovers import clear_leftovers
 from bids_nodereg.app.limits import TimeLimit, process_age_s
 from bids_nodereg.app.log import log_to_file
 from bids_nodereg.app.pages import Pages, is_registered, write_pages
+from bids_nodereg.app.preconditions import check_extras, check_may_write
 from bids_nodereg.app.present import kept_facts
 from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
@@ -76,6 +76,7 @@ def run_participants(config: RunConfig, console: Console) -> int:
     refuse_nothing(config, participants)
     config, gpus = with_gpus(config)
     hardware = own_hardware(config.resources)
+    check_extras(config)
     library = viewer_library() if config.interactive_report else ""
     run_id = new_run_id()
     pages = Pages(run_id, hardware.threads, library)

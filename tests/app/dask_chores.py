@@ -37,6 +37,15 @@ def prepare_to_see(_machine: Machine, _stop: Event) -> Callable[[str], str]:
     return lambda _chore: os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 
 
+def prepare_without(lost: str, _machine: Machine, _stop: Event) -> Callable[[str], str]:
+    """Fail on one GPU; elsewhere give a function that tells which it is."""
+    gpu = os.environ["CUDA_VISIBLE_DEVICES"]
+    if gpu == lost:
+        msg = "CUDA error: device unavailable"
+        raise RuntimeError(msg)
+    return lambda _chore: gpu
+
+
 def refuse(_machine: Machine, _stop: Event) -> Callable[[str], None]:
     msg = "no such library"
     raise ImportError(msg)

@@ -16,16 +16,17 @@ pytest.importorskip("distributed", reason='needs dask: pip install "bids-nodereg
 
 import psutil
 
-from bids_nodereg.app import dask_crew
-from bids_nodereg.app.dask_cluster import LocalWorkers, local_cluster
-from bids_nodereg.app.dask_crew import Terms, in_dask
+from bids_nodereg.app import dask_cluster, dask_crew, dask_patience
+from bids_nodereg.app.dask_cluster import LocalWorkers, local_cluster, names_of_started
+from bids_nodereg.app.dask_crew import in_dask
 from bids_nodereg.app.dask_executor import _cluster
-from bids_nodereg.app.dask_places import Places
+from bids_nodereg.app.dask_gpus import Places
+from bids_nodereg.app.dask_terms import Terms
 from bids_nodereg.app.dask_worker import environment, look
 from bids_nodereg.app.workers import Lost, Work
 from bids_nodereg.config import Resources
 from bids_nodereg.errors import TemporaryError, UsageError
-from tests.app.dask_chores import prepare, prepare_and_die, prepare_to_see, refuse
+from tests.app.dask_chores import prepare, prepare_and_die, prepare_to_see, prepare_without, refuse
 from tests.reliability.chores import InOrder, Never
 
 if TYPE_CHECKING:
@@ -186,12 +187,31 @@ def test_each_worker_of_this_machine_sees_one_gpu_and_offers_it(terms):
 def test_in_a_later_round_no_worker_is_started_on_a_gpu_that_is_lost(terms):
     resources = Resources(executor="dask", device="cuda", n_procs=2, gpus=2)
     places = Places({"GPU 3": "3", "GPU GPU-5f": "GPU-5f"})
-    places.lose("GPU 3", "CUDA error", others=1)
+    places.lose("GPU 3", TemporaryError("CUDA error"), others=1)
     asking = replace(terms, resources={"GPU": 1.0}, is_ours=True, places=places)
     with _cluster(resources, places) as left:
         found = dict(in_dask(left, ["see 1", "see 2"], Work(prepare_to_see, (), InOrder), asking))
         assert len(addresses(left)) == 1
     assert found == {"see 1": "GPU-5f", "see 2": "GPU-5f"}
+
+
+def test_a_gpu_on_which_a_worker_cannot_begin_is_lost_and_the_last_one_ends_the_run(terms, monkeypatch):
+    monkeypatch.setattr(dask_patience, "PATIENCE_S", 30.0)  # not to be waited for: nobody starts workers
+    places = Places({"GPU 3": "3", "GPU 5": "5"})
+    asking = replace(terms, resources={"GPU": 1.0}, is_ours=True, places=places)
+    work = Work(prepare_without, ("3",), InOrder)
+    with local_cluster(LocalWorkers(2, places.gpus_left())) as with_gpus:
+        found = dict(in_dask(with_gpus, ["see 1", "see 2", "see 3"], work, asking))
+        assert found == dict.fromkeys(("see 1", "see 2", "see 3"), "5")
+        assert "did not get ready [RuntimeError: CUDA error" in str(places.why_lost("GPU 3"))
+        assert places.gpus_left() == {"GPU 5": "5"}
+        again, falling = f"{terms.run} again", replace(work, why_unfit=lambda _: "it fell")
+        ended = in_dask(with_gpus, ["see 1", "see 2"], falling, replace(asking, run=again))
+        assert next(ended) == ("see 1", "5")
+        with pytest.raises(TemporaryError, match=r"No dask worker is left.*again to go on\..*CUDA error"):
+            next(ended)
+    assert not places.has_left
+    assert "it fell" in str(places.why_lost("GPU 5"))
 
 
 def test_a_worker_that_does_not_get_ready_says_why(client, terms):
@@ -214,21 +234,39 @@ def test_what_a_worker_sees_of_the_folders(client, tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_that_die_before_they_are_ready_are_not_waited_for_for_ever(terms, monkeypatch):
-    """dask gives one up that dies in the moment it is there; the cluster is then without workers."""
-    monkeypatch.setattr(dask_crew, "PATIENCE_S", 20.0)
-    said = "5 dask workers were lost before they were ready|has had no worker of use"
+def test_workers_that_all_die_before_they_are_ready_end_the_run(terms):
+    """dask may give one up that dies in the moment it is there: then fewer than five deaths are all."""
+    said = "5 dask workers were lost before they were ready|no dask worker of this machine is left"
+    ours = replace(terms, is_ours=True)
     with local_cluster(LocalWorkers(2)) as short_lived, pytest.raises(TemporaryError, match=said):
-        list(in_dask(short_lived, ["add 1"], Work(prepare_and_die, (), InOrder), terms))
+        list(in_dask(short_lived, ["add 1"], Work(prepare_and_die, (), InOrder), ours))
 
 
 def test_a_cluster_without_workers_is_not_waited_for_for_ever(terms, monkeypatch):
-    monkeypatch.setattr(dask_crew, "PATIENCE_S", 0.2)
-    with (
-        local_cluster(LocalWorkers(0)) as empty,
-        pytest.raises(TemporaryError, match="no worker of use"),
-    ):
-        list(in_dask(empty, ["add 1"], ADDING, terms))
+    with local_cluster(LocalWorkers(0)) as empty:
+        with pytest.raises(TemporaryError, match="no dask worker of this machine is left"):
+            list(in_dask(empty, ["add 1"], ADDING, replace(terms, is_ours=True)))
+        monkeypatch.setattr(dask_patience, "PATIENCE_S", 0.2)
+        with pytest.raises(TemporaryError, match="no worker of use"):
+            list(in_dask(empty, ["add 1"], ADDING, terms))
+
+
+def test_a_worker_that_is_not_started_again_is_not_waited_for(terms, monkeypatch):
+    monkeypatch.setattr(dask_cluster, "RETURN_S", 0.3)
+    with local_cluster(LocalWorkers(1)) as alone:
+        [nanny] = alone.cluster.workers.values()
+        assert names_of_started(alone) == ["0"]
+        nanny.instantiate = never  # as where no process can be made
+        ended = in_dask(alone, ["add 1", "die 2", "add 3"], ADDING, replace(terms, is_ours=True))
+        assert next(ended)[0] == "add 1"
+        assert isinstance(next(ended)[1], Lost)
+        with pytest.raises(TemporaryError, match="no dask worker of this machine is left"):
+            next(ended)
+        assert names_of_started(alone) == []
+
+
+async def never() -> None:
+    """In place of a start that does not succeed."""
 
 
 def test_the_workers_end_with_the_cluster_and_nothing_listens_to_others(client, terms):

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bids_nodereg.app.dask_executor import _of_machine, _status_of
-from bids_nodereg.app.dask_places import Places
+from bids_nodereg.app.dask_executor import _cluster, _of_machine, _status_of
+from bids_nodereg.app.dask_gpus import Places
 from bids_nodereg.app.dask_worker import Machine
 from bids_nodereg.app.device import own_hardware
 from bids_nodereg.app.gpus import with_gpus
 from bids_nodereg.app.status import Status
 from bids_nodereg.config import Resources, RunConfig
-from bids_nodereg.errors import UsageError
+from bids_nodereg.errors import TemporaryError, UsageError
 
 
 @pytest.fixture
@@ -98,19 +98,21 @@ def test_a_pair_has_its_share_of_this_machine():
 def test_workers_of_this_machine_are_started_on_the_gpus_that_are_left():
     places = Places({"GPU 4": "4", "GPU 7": "7"})
     assert places.first_loss() is None
-    assert "CUDA error" in str(places.lose("GPU 4", "CUDA error", others=0))
+    places.lose("GPU 4", TemporaryError("dask worker GPU 4: CUDA error."), others=0)
     assert places.has_left  # however many workers there happen to be just now
     assert places.gpus_left() == {"GPU 7": "7"}
-    places.lose("GPU 7", "CUDA error too", others=1)
+    places.lose("GPU 7", TemporaryError("dask worker GPU 7: CUDA error too."), others=1)
     assert not places.has_left
     assert places.first_loss() is places.why_lost("GPU 4")
+    with pytest.raises(TemporaryError, match=r"No dask worker is left.*GPU 4: CUDA error\."):
+        _cluster(Resources(executor="dask", n_procs=2), places)  # and none is started without a GPU
 
 
 @pytest.mark.parametrize(("others", "trouble"), [(1, "gpu lost"), (0, "device lost")])
 def test_a_pair_is_put_back_as_long_as_a_given_cluster_has_another_worker(others, trouble):
     """The loss of the last one ends the run (rounds.py)."""
     places = Places()
-    places.lose("tcp://10.0.0.1:4000", "CUDA error", others)
+    places.lose("tcp://10.0.0.1:4000", TemporaryError("CUDA error"), others)
     lost, done = Status("pair", "01", "failed", trouble="device lost"), Status("pair", "01", "done")
     assert _status_of(None, lost, places).trouble == trouble
     assert _status_of(None, done, places) is done

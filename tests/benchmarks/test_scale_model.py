@@ -18,7 +18,7 @@ from benchmarks.scale_model import (
     demand,
     fit_index,
 )
-from benchmarks.scale_plan import PAGE, filled, measured, tables
+from benchmarks.scale_plan import PAGE, cohort_table, filled, measured, tables
 
 INDEX = Index(start_s=1.0, each_s=0.01, listed_s=0.0001)
 PAIR = PairCost(
@@ -89,6 +89,17 @@ def test_the_first_bound_that_is_reached_is_named():
     found = demand(1000, 2, COSTS, SITE, chunk=10)
     assert bottleneck(found, Bounds(files=1000)) == ("number of files", pytest.approx(85.3))
     assert bottleneck(found, Bounds(written_mb_s=1.0))[0] == "bandwidth"
+
+
+@pytest.mark.parametrize(
+    ("stored_mb", "said"),
+    [(1_700.0, "3.4 %"), (49_800.0, "100 %"), (125_000.0, "2.5 times"), (1e8, "2,000 times")],
+)
+def test_how_close_a_bound_is_has_no_powers_of_ten(stored_mb, said):
+    """The 200 pairs of 100 participants, beside a bound of 10 TB."""
+    costs = replace(COSTS, pair=replace(PAIR, written_mb=0.0, files=0.0, folders=0.0, stored_mb=stored_mb))
+    [row] = [line for line in cohort_table(costs, "CPU").splitlines() if "closest to its bound" in line]
+    assert row.startswith(f"| closest to its bound | storage: {said} |")
 
 
 def test_tables_go_into_their_places_and_nowhere_else():

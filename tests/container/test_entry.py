@@ -153,3 +153,28 @@ def test_without_a_word_it_asks_for_help(entry):
     told = subprocess.run(["sh", str(entry)], capture_output=True, text=True, check=True)
 
     assert told.stdout.strip() == "--help"
+
+
+@pytest.mark.parametrize("part", ["scheduler", "worker"])
+def test_the_parts_of_a_dask_cluster_have_the_caches_too(entry, tmp_path, part):
+    (tmp_path / "tmp").mkdir()
+    program = tmp_path / "dask"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$NUMBA_CACHE_DIR" "$@"\n')
+    program.chmod(0o755)
+    text = entry.read_text()
+    assert "exec /opt/venv/bin/dask" in text
+    entry.write_text(text.replace("/opt/venv/bin/dask", str(program)))
+    words = ["sh", str(entry), "dask", part, "tcp://10.0.0.1:8786", "--resources", "GPU=1"]
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path / "tmp")}
+    told = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+
+    own = tmp_path / "tmp" / f"nodereg-cache-{os.getuid()}" / "abc"
+    assert told.stdout.split("\n")[:-1] == [f"{own}/numba", *words[3:]]
+
+
+def test_a_data_set_called_dask_is_none_of_them(entry):
+    entry.write_text(entry.read_text().replace("exec printenv -0; :", "exec printf '%s '"))
+    words = ["sh", str(entry), "dask", "out", "participant"]
+    told = subprocess.run(words, capture_output=True, text=True, check=True)
+
+    assert told.stdout.split() == words[2:]

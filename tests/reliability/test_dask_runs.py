@@ -142,6 +142,7 @@ def test_a_given_cluster_goes_on_when_a_worker_is_killed(place, usual, given, ou
     outcome("fault", "dask worker killed by SIGKILL in a run", "its pair is done by another worker", code=0)
 
 
+@pytest.mark.slow
 def test_a_pair_that_kills_every_worker_fails_alone(place, given, outcome):
     (place.out.parent / POISON).write_text("01")
     assert place.run("--dask-scheduler", given.address) == 1
@@ -207,7 +208,10 @@ def test_the_loss_of_the_last_gpu_ends_the_run(place, usual, both_given, outcome
     outcome("fault", "the GPUs of all dask workers are lost", "ends; the same command goes on", code=75)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", pytest.param("SIGUSR1", marks=pytest.mark.slow)])
+ALSO = [pytest.param(name, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGUSR1")]
+
+
+@pytest.mark.parametrize("name", ["SIGINT", *ALSO])
 def test_a_signal_ends_the_run_and_frees_the_pairs(place, usual, given, name, outcome):
     words = tiny.arguments(place.raw, place.out, "--dask-scheduler", given.address)
     command = [sys.executable, "-m", "bids_nodereg", *words]
@@ -253,12 +257,6 @@ def test_a_scheduler_that_is_not_there_is_waited_for_and_told(place, monkeypatch
 def test_an_address_that_is_none_is_refused(place, capsys):
     assert place.run("--dask-scheduler", "nowhere://x") == 64
     assert "expected an address such as tcp://" in capsys.readouterr().err
-
-
-def test_without_dask_the_message_says_what_to_install(place, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "distributed", None)
-    assert place.run("--executor", "dask") == 64
-    assert 'pip install "bids-nodereg[cluster]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

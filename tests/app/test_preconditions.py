@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from bids_nodereg.app import early
-from bids_nodereg.app.early import check_may_write
+from bids_nodereg.app import preconditions
+from bids_nodereg.app.preconditions import check_may_write
 from bids_nodereg.cli import main
 from bids_nodereg.errors import OutputError
 from tests.reliability import tiny
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STRANGER = 4321
+ALL_IS_WELL = "ok"
 
 
 @pytest.fixture(scope="module")
 def raw(tmp_path_factory) -> Path:
-    return tiny.make(tmp_path_factory.mktemp("early"))
+    return tiny.make(tmp_path_factory.mktemp("preconditions"))
 
 
 def a_file(folder: Path) -> None:
@@ -78,7 +81,7 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_done(
     raw, tmp_path, capsys, monkeypatch
 ):
     """As root everything may be written to: the answer of the system is made up."""
-    monkeypatch.setattr(early.os, "access", lambda _path, _mode: False)
+    monkeypatch.setattr(preconditions.os, "access", lambda _path, _mode: False)
     said = []
     for more in ([], ["--dry-run"]):
         assert main(tiny.arguments(raw, tmp_path / "out", *more)) == 73
@@ -92,38 +95,51 @@ def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_done(
 
 def test_a_mount_that_is_read_only_is_told_as_such(tmp_path, monkeypatch):
     flags = os.statvfs(tmp_path).f_flag | os.ST_RDONLY
-    monkeypatch.setattr(early.os, "access", lambda _path, _mode: False)
-    monkeypatch.setattr(early.os, "statvfs", lambda _path: type("Mount", (), {"f_flag": flags}))
+    monkeypatch.setattr(preconditions.os, "access", lambda _path, _mode: False)
+    monkeypatch.setattr(preconditions.os, "statvfs", lambda _path: type("Mount", (), {"f_flag": flags}))
     with pytest.raises(OutputError, match="its file system is mounted read-only"):
         check_may_write(tmp_path / "out")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+
+
+@as_root
 def test_another_user_is_refused_for_certain(tmp_path):
     said = as_stranger(lambda: check_may_write(tmp_path / "out"))
     assert f"user {STRANGER} may not write to " in said
     assert "it belongs to user 0" in said
     open_to_all = Path(tempfile.mkdtemp(dir="/tmp"))
     open_to_all.chmod(0o777)
-    assert as_stranger(lambda: check_may_write(open_to_all / "out")) == ""
+    assert as_stranger(lambda: check_may_write(open_to_all / "out")) == ALL_IS_WELL
     open_to_all.rmdir()
 
 
 def as_stranger(do: Callable[[], None]) -> str:
-    """What a process of another user says when it does something; empty where all is well."""
+    """What a process of another user says when it does something, or :data:`ALL_IS_WELL`."""
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
+        said, code = ALL_IS_WELL, 1
         try:
             os.setresuid(STRANGER, STRANGER, STRANGER)
             do()
         except BaseException as error:  # noqa: BLE001 - the child must not go on as a test
-            os.write(writer, str(error).encode())
-        os._exit(0)
+            said = str(error)
+        with suppress(BaseException):
+            os.write(writer, said.encode())
+            code = 0
+        os._exit(code)
     os.close(writer)
     with os.fdopen(reader) as pipe:
         said = pipe.read()
-    os.waitpid(child, 0)
+    assert os.waitpid(child, 0)[1] == 0
     return said
+
+
+@as_root
+def test_a_process_that_dies_is_not_taken_for_one_that_says_nothing():
+    with pytest.raises(AssertionError):
+        as_stranger(lambda: os._exit(3))
 
 
 def test_folders_that_can_be_made_are_not_made(tmp_path):
@@ -143,3 +159,45 @@ def test_a_device_that_is_not_there_is_told_by_run_and_dry_run(raw, tmp_path, ca
     assert said[0].err == said[1].err
     assert "1 pair(s) to register." in said[1].out  # the table comes first
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Take a package away; of a program that loads it anyway nothing is to be seen."""
+
+    def take(name: str) -> None:
+        monkeypatch.setitem(sys.modules, name, None)
+
+    return take
+
+
+DASK = 'pip install "bids-nodereg[cluster]"'
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "code", "told"),
+    [
+        ("distributed", ["--executor", "dask", "--device", "cpu"], 64, DASK),
+        ("distributed", ["--dask-scheduler", "tcp://127.0.0.1:9"], 64, DASK),
+        ("cryptography", ["--executor", "dask", "--device", "cpu"], 64, DASK),
+        ("nilearn", ["--interactive-report"], 66, "pip install 'bids-nodereg[viewer]'"),
+    ],
+)
+def test_an_extra_that_is_not_installed_is_told_before_anything_is_written(
+    raw, tmp_path, capsys, without, name, words, code, told
+):
+    without(name)
+    said = []
+    for more in ([], ["--dry-run"]):
+        assert main(tiny.arguments(raw, tmp_path / "out", *words, *more)) == code
+        said.append(capsys.readouterr().err)
+    assert told in said[0]
+    assert said[0].count("\n") == 1
+    assert said[0] == said[1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_registers_nothing_needs_no_dask(raw, tmp_path, without):
+    without("distributed")
+    words = ("--executor", "dask", "--device", "cpu", "--boilerplate-only")
+    assert main(tiny.arguments(raw, tmp_path / "out", *words)) == 0

@@ -1,4 +1,4 @@
-"""What a run needs before it begins, and a dry run looks at too: the device, and a folder to write to."""
+"""What a run needs before it begins, and a dry run looks at too: device, extras, and a folder to write to."""
 
 from __future__ import annotations
 
@@ -29,6 +29,27 @@ def check_device(config: RunConfig) -> None:
 
     config, _ = with_gpus(config)
     own_hardware(config.resources)
+
+
+def check_extras(config: RunConfig) -> None:
+    """Make sure that what the options need beside the package itself is installed.
+
+    Raises
+    ------
+    UsageError
+        If dask is not, and pairs are to be registered by it.
+    MissingInputError
+        If NiiVue is not, and pages are to hold it.
+    """
+    is_to_register = not (config.boilerplate_only or config.reports_only)
+    if is_to_register and config.resources.executor == "dask":
+        from bids_nodereg.app.dask_cluster import check_dask
+
+        check_dask(is_given=config.resources.dask_scheduler is not None)
+    if config.interactive_report:
+        from bids_nodereg.quality.viewer import viewer_library
+
+        viewer_library()
 
 
 def check_may_write(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where the workers of a dask cluster are, and which of these places have lost their GPU, over all rounds."""
+"""Which GPUs, or workers of a given dask cluster, are lost to a run, over all its rounds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from bids_nodereg.errors import TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from bids_nodereg.errors import NodeRegError
 
 
 class Places:
@@ -25,40 +27,49 @@ class Places:
 
     def __init__(self, gpus: Mapping[str, str] | None = None) -> None:
         self._gpus = dict(gpus or {})
-        self._lost: dict[str, TemporaryError] = {}
+        self._lost: dict[str, NodeRegError] = {}
         self.has_left = True
         """Whether any was left when one was lost last."""
 
-    def lose(self, place: str, why: str, others: int) -> TemporaryError:
+    def lose(self, place: str, reason: NodeRegError, others: int) -> None:
         """Use a place no more in this run.
 
         Parameters
         ----------
         place
             Its name.
-        why
-            What happened there.
+        reason
+            What is said of it.
         others
             How many workers there are at other places; of no account where all places are known.
-
-        Returns
-        -------
-        TemporaryError
-            What is said of it.
         """
-        error = TemporaryError(f"dask worker {place}: {why}.")
-        self._lost[place] = error
+        self._lost[place] = reason
         self.has_left = bool(self.gpus_left() if self._gpus else others)
-        return error
 
-    def why_lost(self, place: str) -> TemporaryError | None:
+    def why_lost(self, place: str) -> NodeRegError | None:
         """Say why a place is not used; None where it may be."""
         return self._lost.get(place)
 
-    def first_loss(self) -> TemporaryError | None:
+    def first_loss(self) -> NodeRegError | None:
         """Say what was lost first; None where nothing was."""
         return next(iter(self._lost.values()), None)
+
+    def none_left(self) -> TemporaryError:
+        """Say that no place is left, and what was lost first."""
+        msg = "No dask worker is left that may be used. Run the same command again to go on."
+        return TemporaryError(f"{msg} {self.first_loss() or ''}".rstrip())
 
     def gpus_left(self) -> dict[str, str]:
         """Names and GPUs of the workers that may be started on this machine."""
         return {name: gpu for name, gpu in self._gpus.items() if name not in self._lost}
+
+    def check_gpus(self) -> None:
+        """Make sure that a GPU is left, where workers of this machine have one each.
+
+        Raises
+        ------
+        TemporaryError
+            If none is: workers without a GPU must not take their place.
+        """
+        if self._gpus and not self.gpus_left():
+            raise self.none_left()
