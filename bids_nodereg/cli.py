@@ -140,6 +140,9 @@ def parse(argv: Sequence[str]) -> RunConfig:
         json_output=options.dry_run == "json",
         verbosity=-1 if options.quiet else options.verbose,
     )
+    if config.dry_run and config.analysis_level == "group":
+        msg = "--dry-run shows pairs, which the group level has not. Leave it out, or say participant."
+        raise UsageError(msg)
     _refuse_part_of_input(config.bids_dir, "OUTPUT_DIR", config.output_dir)
     if config.work_dir is not None:
         _refuse_part_of_input(config.bids_dir, "--work-dir", config.work_dir)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
+from bids_nodereg.app.preconditions import check_is_folder
 from bids_nodereg.arguments import OneLineParser, flag, folder, positive
 from bids_nodereg.demo_cli import LEVELS, is_data_set, leading_words
 from bids_nodereg.durations import as_slurm, seconds_of
@@ -37,6 +38,8 @@ MOST_TASKS = 1000
 """Of an array, unless more are asked for: Slurm allows 1,001 where the site has not said otherwise."""
 PROGRAM = (sys.executable, "-m", "bids_nodereg")
 _MIB = {"K": 1 / 1024, "M": 1.0, "G": 1024.0, "T": 1024.0**2}
+MIB_IN_MB = 1.048576
+"""A MiB in MB: Slurm counts by the one, the program by the other."""
 LEAST_MIB = 1024
 """Memory below which no pair can be registered: the program and its libraries take 0.6 GB of it."""
 SHORT_S = 600
@@ -109,7 +112,10 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
         )
         raise UsageError(msg)
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        parser.error(
+            f"unrecognized arguments: {' '.join(unknown)}. Options of the runs stand after --, others of "
+            "Slurm go with its own command: sbatch --qos=long FILE"
+        )
     return options
 
 
@@ -176,7 +182,7 @@ def _resources(job: ArrayJob, said: Resources) -> Iterator[str]:
     if job.cpus is not None and said.n_cpus is None and said.omp_nthreads is None:
         yield from ("--n-cpus", str(job.cpus))
     if job.mem_mib is not None and said.mem_mb is None:
-        yield from ("--mem-mb", str(int(job.mem_mib * 1.048576 * 0.95)))  # MiB to MB, and some for the shell
+        yield from ("--mem-mb", str(int(job.mem_mib * MIB_IN_MB * 0.95)))  # MiB to MB, and some for the shell
     if job.gpus and said.device == "auto" and said.gpus is None:
         is_shared_out = job.gpus > 1 and said.executor == "local"  # dask starts a worker for each by itself
         yield from ("--gpus", str(job.gpus)) if is_shared_out else ("--device", "cuda")
@@ -246,6 +252,11 @@ def _check(options: argparse.Namespace, config: RunConfig) -> None:
     if config.selection.shard != (1, 1):
         msg = "--shard: the script says it, for each task. Leave it out."
         raise UsageError(msg)
+    check_is_folder(config.output_dir)
+    if config.dry_run:
+        msg = "--dry-run: the tasks are to register. Run it by itself, before."
+        raise UsageError(msg)
+    _refuse_more_than_given(options, config.resources)
     if config.work_dir is not None:
         msg = "--work-dir stands before --, for the script: each task gets a folder of its own in it."
         raise UsageError(msg)
@@ -255,6 +266,18 @@ def _check(options: argparse.Namespace, config: RunConfig) -> None:
             "--container apptainer, or none."
         )
         raise UsageError(msg)
+
+
+def _refuse_more_than_given(options: argparse.Namespace, resources: Resources) -> None:
+    """Refuse runs that are to take more than Slurm gives their task."""
+    taken = {
+        "--mem-mb": (resources.mem_mb, "--mem", options.mem and options.mem * MIB_IN_MB),
+        "--n-cpus": (resources.n_cpus, "--cpus-per-task", options.cpus_per_task),
+    }
+    for option, (wanted, limit, given) in taken.items():
+        if wanted and given and wanted > given:
+            msg = f"{option} {wanted} is more than {limit} gives a task ({given:.0f}). Leave {option} out."
+            raise UsageError(msg)
 
 
 def build_parser() -> argparse.ArgumentParser:

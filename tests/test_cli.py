@@ -496,6 +496,12 @@ def test_a_device_that_is_not_there_ends_with_64(device, tmp_path, capsys):
     assert "--device cpu" in told
 
 
+def test_the_group_level_has_no_dry_run(tmp_path, capsys):
+    code, told = ending(capsys, make_images(tmp_path / "raw", *PAIR), tmp_path / "out", "group", "--dry-run")
+    assert code == 64
+    assert "say participant" in told
+
+
 def test_the_group_level_without_results_ends_with_66(tmp_path, capsys):
     code, told = ending(capsys, make_images(tmp_path / "raw", *PAIR), tmp_path / "out", "group")
     assert code == 66

@@ -644,6 +644,10 @@ def test_a_time_of_minutes_is_told(capsys, raw, out):
         (["--container", "docker", "--image", "a\nreboot"], "a line break cannot be in the name of an image"),
         (["--container", "docker", "--image", "a", "--work-dir", "/a:b"], "a colon or a comma"),
         (["--container", "docker", "--image", "a", "--work-dir", "$A/b:c"], "a colon or a comma"),
+        (["--n-procs", "4"], "Options of the runs stand after --"),
+        (["--", "--dry-run"], "--dry-run: the tasks are to register"),
+        (["--mem", "4G", "--", "--mem-mb", "32000"], "--mem-mb 32000 is more than --mem gives a task (4295)"),
+        (["--cpus-per-task", "8", "--", "--n-cpus", "16"], "more than --cpus-per-task gives a task (8)"),
         (["--", "--shard", "1/2"], "--shard: the script says it"),
         (["--", "--work-dir", "/scratch"], "--work-dir stands before --"),
         (["--", "--prest", "fast"], "unrecognized arguments: --prest"),
@@ -658,6 +662,12 @@ def test_what_cannot_be_is_refused_before_it_is_in_a_script(words, told, capsys,
     captured = capsys.readouterr()
     assert told in captured.err
     assert captured.out == ""
+
+
+def test_a_file_in_the_place_of_the_output_is_told_now(tmp_path, raw, capsys):
+    (tmp_path / "afile").write_text("x")
+    assert main(["sbatch", str(raw), str(tmp_path / "afile")]) == 73
+    assert capsys.readouterr().out == ""
 
 
 def test_paths_that_a_container_cannot_take_are_refused(tmp_path, raw, out, monkeypatch):

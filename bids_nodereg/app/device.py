@@ -123,6 +123,13 @@ def own_hardware(resources: Resources) -> Hardware:
     return replace(choose_hardware(replace(resources, device="cpu")), name="that of each dask worker")
 
 
+def _how_to_see_gpus() -> str:
+    """What to do where no GPU can be seen: another torch, or a container that is let to it."""
+    if torch.version.cuda is None:
+        return "It was built without CUDA: install one that was built with it"
+    return "Let a container see the GPU (docker --gpus all, apptainer --nv)"
+
+
 def choose_hardware(resources: Resources) -> Hardware:
     """Find the device that was asked for and set the thread counts of torch and numba.
 
@@ -147,8 +154,7 @@ def choose_hardware(resources: Resources) -> Hardware:
     ):
         msg = (
             f"--device {resources.device}: torch {torch.__version__} sees {torch.cuda.device_count()} CUDA "
-            "device(s). Give the container access to the GPU (docker --gpus all, apptainer --nv), or use "
-            "--device cpu or auto."
+            f"device(s). {_how_to_see_gpus()}, or use --device cpu or auto."
         )
         raise UsageError(msg)
     from bids_nodereg.registration.kernels.choice import why_not_triton  # it brings all kernels

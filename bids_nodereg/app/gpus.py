@@ -112,8 +112,8 @@ def choose_gpus(
         value = environment.get(VARIABLE)
         msg = (
             f"{option} {asked}: {len(names)} CUDA device(s) can be seen ({VARIABLE} is "
-            f"{'not set' if value is None else repr(value)}). Ask the scheduler for as many, give the "
-            "container access to them (docker --gpus all, apptainer --nv), or leave the option out."
+            f"{'not set' if value is None else repr(value)}). Ask the scheduler for as many, and let a "
+            "container see them (docker --gpus all, apptainer --nv), or leave the option out."
         )
         raise UsageError(msg)
     return names[:wanted]

@@ -57,6 +57,8 @@ def run_group(config: RunConfig) -> int:
         If there are results and none of them can be read.
     """
     check_is_folder(config.output_dir)
+    if config.selection.participant_label:
+        LOG.warning("--participant-label is not used: the group level takes all results in OUTPUT_DIR.")
     files = sorted(config.output_dir.glob(f"sub-*/**/*{QUALITY}"))
     if not files:
         msg = f"{config.output_dir}: no *_qc.json here. Run the participant level into this folder first."

@@ -28,7 +28,7 @@ from bids_nodereg.app.progress import open_progress
 from bids_nodereg.app.provenance import new_run_id
 from bids_nodereg.app.rounds import register_all
 from bids_nodereg.app.shared import Run
-from bids_nodereg.app.status import Status, report_data
+from bids_nodereg.app.status import Status, report_data, why_not_done
 from bids_nodereg.app.validate import validate_input
 from bids_nodereg.bids.inside import refuse_links_out
 from bids_nodereg.bids.output_dataset import check_output_folder, dataset_link, write_dataset_files
@@ -105,10 +105,18 @@ def run_participants(config: RunConfig, console: Console) -> int:
         _write_citation(config, participants)
         count = sum(len(participant.jobs) for participant in participants)
         code = _summary(statuses, count, config) or _one_code(page_codes)
-        if limit.is_reached:
+        if limit.is_reached and _is_any_left(participants, statuses, config):
             left = count - len(statuses)
-            LOG.warning("Time limit: %d pair(s) are left. Run the same command again to go on.", left)
-        return TemporaryError.exit_code if limit.is_reached else code
+            LOG.warning("Time limit: %d pair(s) were not begun. Run the same command again to go on.", left)
+            return TemporaryError.exit_code
+        return code
+
+
+def _is_any_left(participants: Sequence[Participant], statuses: Sequence[Status], config: RunConfig) -> bool:
+    """Whether a pair that was not begun for want of time is still to do; looks at no more after one."""
+    ended = {status.pair for status in statuses}
+    jobs = (job for participant in participants for job in participant.jobs if job.outputs.name not in ended)
+    return any(config.force or why_not_done(job, config.settings) for job in jobs)
 
 
 def _tell(hardware: Hardware, n_procs: int, gpus: Sequence[str], participants: Sequence[Participant]) -> None:

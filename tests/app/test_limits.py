@@ -151,9 +151,18 @@ def test_a_run_that_is_out_of_time_begins_nothing_and_says_so(tmp_path, capsys):
     words = tiny.arguments(raw, tmp_path / "out", "--time-limit", "0:01")
     assert main(words) == 75
     said = " ".join(capsys.readouterr().err.split())
-    assert "Time limit: 2 pair(s) are left. Run the same command again to go on." in said
+    assert "Time limit: 2 pair(s) were not begun. Run the same command again to go on." in said
     assert not list((tmp_path / "out").glob("sub-*"))
     assert not list((tmp_path / "out" / "logs").glob("*/status_*"))
+
+
+def test_what_is_done_already_needs_no_time(tmp_path, capsys):
+    """The last task of an array may be put back when all is done, with no time for a pair."""
+    raw, out = tiny.make(tmp_path, ["01"]), tmp_path / "out"
+    assert main(tiny.arguments(raw, out)) == 0
+    assert main(tiny.arguments(raw, out, "--time-limit", "0:01")) == 0
+    assert "Time limit" not in capsys.readouterr().err
+    assert main(tiny.arguments(raw, out, "--time-limit", "0:01", "--force")) == 75
 
 
 def test_a_run_that_runs_out_of_time_goes_on_when_it_is_started_again(tmp_path, capsys, monkeypatch):
@@ -161,7 +170,7 @@ def test_a_run_that_runs_out_of_time_goes_on_when_it_is_started_again(tmp_path, 
     monkeypatch.setattr(limits, "FACTOR", 1e9)
     raw, out = tiny.make(tmp_path, ["01", "02"]), tmp_path / "out"
     assert main(tiny.arguments(raw, out, "--time-limit", "1:00:00")) == 75
-    assert "Time limit: 1 pair(s) are left" in " ".join(capsys.readouterr().err.split())
+    assert "Time limit: 1 pair(s) were not begun" in " ".join(capsys.readouterr().err.split())
     assert [path.name for path in out.glob("sub-*") if path.is_dir()] == ["sub-01"]
     assert not list(out.glob("logs/.*"))
     assert main(tiny.arguments(raw, out)) == 0
