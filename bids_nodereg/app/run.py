@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("nodereg")
 
+MOST_NAMED = 10
+"""Most pairs that the last lines name for what is doubtful in them."""
+
 
 def run_participants(config: RunConfig, console: Console) -> int:
     """Register every pair; returns the exit code.
@@ -146,6 +149,9 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
     )
     if failed:
         LOG.error("Failed: %s", ", ".join(status.pair for status in failed))
+    if doubtful := refused(statuses, "check"):
+        more = f" and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
+        LOG.info("To look at, for the reasons in the reports: %s%s", ", ".join(doubtful[:MOST_NAMED]), more)
     if any(status.trouble == "device lost" for status in failed):
         return TemporaryError.exit_code
     refusal = _refuse(statuses, config)

@@ -62,7 +62,7 @@ def quality(out: Path, moving: str) -> dict:
 
 
 @pytest.mark.real
-def test_a_mirrored_image_fails_and_the_run_says_so_on_demand(tmp_path):
+def test_a_mirrored_image_fails_and_the_run_says_so_on_demand(tmp_path, capsys):
     images = {"T1w": small("T1w"), "T2w": mirror_image(small("T2w"))}
     raw, out = write_raw(tmp_path / "raw", images), tmp_path / "out"
 
@@ -77,7 +77,10 @@ def test_a_mirrored_image_fails_and_the_run_says_so_on_demand(tmp_path):
     assert list(out.glob("sub-01/anat/*from-T2w_to-T1w_mode-image_xfm.h5")), "outputs stay"
     # What is done already counts the same, and nothing counts when nobody asks.
     assert run(raw, out, "--fail-on-qc", "check") == 1
+    capsys.readouterr()
     assert run(raw, out) == 0
+    told = " ".join(capsys.readouterr().err.split())
+    assert "To look at, for the reasons in the reports: sub-01_from-T2w_to-T1w (fail)" in told
     log = next(path for path in out.glob("logs/*/run.log") if "Refused" in path.read_text())
     assert "sub-01_from-T2w_to-T1w (fail)" in log.read_text()
 
