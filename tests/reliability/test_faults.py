@@ -219,7 +219,7 @@ def test_an_output_that_becomes_read_only(raw, small_disk, usual, outcome, capsy
     remount(small_disk, "ro")
     assert place.run() == 73
     said = capsys.readouterr().err
-    assert "Read-only file system" in said
+    assert "its file system is mounted read-only" in said
     assert "Traceback" not in said
     remount(small_disk, "rw")
     assert place.run() == 0

@@ -182,7 +182,7 @@ def test_the_shapes_come_to_a_hundred():
     assert sum(shape.kills for shape in SHAPES.values()) == 100
 
 
-@pytest.mark.parametrize(("name", "kills"), [("one", 10), ("workers", 4)])
+@pytest.mark.parametrize(("name", "kills"), [("one", 8), ("workers", 3)])
 def test_some_kills(name, kills, tmp_path, outcome):
     with setting(SHAPES[name], tmp_path) as place:
         killed = kill_and_resume(place, kills, SEED)
