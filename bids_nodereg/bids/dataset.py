@@ -259,6 +259,8 @@ def open_dataset(
     root = root.absolute()
     if not root.is_dir():
         msg = f"{root}: the BIDS folder is not there. In a container: is the volume mounted?"
+        if root.exists():
+            msg = f"{root}: expected a BIDS folder, got a file. Give that of dataset_description.json."
         raise MissingInputError(msg)
     named = tuple((name, path.absolute()) for name, path in (derivatives or {}).items())
     for name, path in named:

@@ -122,6 +122,9 @@ def test_a_bad_description_is_an_invalid_dataset(tmp_path, text):
 def test_missing_folders_and_descriptions_are_told_apart(tmp_path):
     with pytest.raises(MissingInputError):
         open_dataset(tmp_path / "nowhere")
+    (tmp_path / "a.zip").write_text("not a folder")
+    with pytest.raises(MissingInputError, match="expected a BIDS folder, got a file"):
+        open_dataset(tmp_path / "a.zip")
     with pytest.raises(InvalidDatasetError):
         open_dataset(tmp_path)
     root = make_dataset(tmp_path / "raw")
