@@ -29,14 +29,14 @@ def test_options_outweigh_those_of_the_demo():
     assert config.settings.registration.seed == 7
 
 
-@pytest.mark.parametrize("level", ["participant", "group"])
-def test_a_data_set_of_that_name_is_one(level, monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(("words", "code"), [(["participant", "--dry-run"], 16), (["group"], 66)])
+def test_a_data_set_of_that_name_is_one(words, code, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "demo").mkdir()
 
-    assert not is_demo(["demo", "out", level])
-    assert main(["demo", "out", level, "--dry-run"]) == 16
-    assert "demo" in capsys.readouterr().err
+    assert not is_demo(["demo", "out", *words])
+    assert main(["demo", "out", *words]) == code
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_a_value_of_an_option_is_no_level(monkeypatch, tmp_path):
