@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -12,6 +13,10 @@ from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+LEVELS = {"participant", "group"}
+"""Of analysis, as BIDS Apps have them."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -27,6 +32,32 @@ class OneLineParser(argparse.ArgumentParser):
         names = [name for name in self._option_string_actions if "_" not in name]
         close = difflib.get_close_matches(unknown[1], names, 1) if unknown else []
         return f" Did you mean {close[0]}?" if close else ""
+
+
+def is_data_set(argv: Sequence[str]) -> bool:
+    """Tell a data set whose folder has the name of a sub-command from the sub-command.
+
+    The folder is here, and a level of analysis comes with it, before any option: after one it may be the
+    option's value. Where there is no such folder the level is a slip, about which the sub-command can say
+    more.
+
+    Examples
+    --------
+    >>> is_data_set(["demo", "out"]), is_data_set([])
+    (False, False)
+    """
+    return not LEVELS.isdisjoint(leading_words(argv)[1:]) and Path(argv[0]).is_dir()
+
+
+def leading_words(argv: Sequence[str]) -> list[str]:
+    """Words before the first option.
+
+    Examples
+    --------
+    >>> leading_words(["sbatch", "raw", "out", "--account", "group"])
+    ['sbatch', 'raw', 'out']
+    """
+    return list(takewhile(lambda word: not word.startswith("-"), argv))
 
 
 def is_command(argv: Sequence[str], command: str) -> bool:

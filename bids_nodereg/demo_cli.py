@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bids_nodereg.arguments import OneLineParser
+from bids_nodereg.arguments import LEVELS, OneLineParser, is_data_set
 from bids_nodereg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,33 +15,6 @@ if TYPE_CHECKING:
 COMMAND = "demo"
 DATA = Path(__file__).parent / "data" / "demo"
 TRUTH = DATA / "derivatives" / "truth"
-LEVELS = {"participant", "group"}
-
-
-def is_data_set(argv: Sequence[str]) -> bool:
-    """Tell a data set whose folder has the name of a sub-command from the sub-command.
-
-    The folder is here, and a level of analysis comes with it, before any option: after one it may be the
-    option's value. Where there is no such folder the level is a slip, about which the sub-command can say
-    more.
-
-    Examples
-    --------
-    >>> is_data_set(["demo", "out"]), is_data_set([])
-    (False, False)
-    """
-    return not LEVELS.isdisjoint(leading_words(argv)[1:]) and Path(argv[0]).is_dir()
-
-
-def leading_words(argv: Sequence[str]) -> list[str]:
-    """Words before the first option.
-
-    Examples
-    --------
-    >>> leading_words(["sbatch", "raw", "out", "--account", "group"])
-    ['sbatch', 'raw', 'out']
-    """
-    return list(takewhile(lambda word: not word.startswith("-"), argv))
 
 
 def is_demo(argv: Sequence[str]) -> bool:

@@ -1,6 +1,11 @@
-"""Text that cannot command a terminal: names of files hold whatever their maker liked."""
+"""Text that can neither command a terminal nor fill it: names of files hold whatever their maker liked."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -17,6 +22,18 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() or each in "\n\t" else _escaped(each) for each in text)
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """Name the first ones and how many more there are.
+
+    Examples
+    --------
+    >>> first_of(["a", "b", "c"], 2), first_of(["a", "b"], 2)
+    ('a, b, and 1 more', 'a, b')
+    """
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _escaped(character: str) -> str:

@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING
 
 from bids_nodereg import __version__
 from bids_nodereg.app.preconditions import check_is_folder
-from bids_nodereg.arguments import OneLineParser, flag, folder, positive
-from bids_nodereg.demo_cli import LEVELS, is_data_set, leading_words
+from bids_nodereg.arguments import (
+    LEVELS,
+    OneLineParser,
+    flag,
+    folder,
+    is_data_set,
+    leading_words,
+    positive,
+)
 from bids_nodereg.durations import as_slurm, seconds_of
 from bids_nodereg.errors import UsageError
 from bids_nodereg.sbatch_container import (

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bids_nodereg.bids.casing import clashes, misspelt_participants, takes_cases_for_one
 from bids_nodereg.bids.names import DESCRIPTION
 from bids_nodereg.errors import OutputError
+from bids_nodereg.plain_text import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,14 +28,14 @@ def tell_cases(dataset: Dataset, participants: Sequence[Participant]) -> tuple[s
         LOG.warning(
             "%s: not read: %s. A participant's folder is called sub-<label>, in small letters: rename it.",
             dataset.root,
-            _some(odd),
+            first_of(odd, SHOWN),
         )
     if found := _clashing(dataset, participants):
         LOG.warning(
             "%s: names that differ in upper and lower case only: %s. Their results are one where a file "
             "system does not tell these apart, as those of Windows and macOS. Rename all but one.",
             dataset.root,
-            _some(found),
+            first_of(found, SHOWN),
         )
     return found
 
@@ -57,7 +58,8 @@ def refuse_clash_on_disk(found: Sequence[str], output_dir: Path) -> None:
     if found and takes_cases_for_one(output_dir / DESCRIPTION):
         msg = (
             f"{output_dir}: this file system does not tell upper from lower case, and these names differ in "
-            f"nothing else: {_some(found)}. Rename all but one, or choose an output folder elsewhere."
+            f"nothing else: {first_of(found, SHOWN)}. Rename all but one, or choose an output folder "
+            "elsewhere."
         )
         raise OutputError(msg)
 
@@ -75,8 +77,3 @@ def _clashing(dataset: Dataset, participants: Sequence[Participant]) -> tuple[st
     alike = [group for group in clashes(images) if len({name.split("/")[0] for name in group}) == 1]
     people = (" and ".join(f"sub-{label}" for label in group) for group in labels)
     return (*people, *(" and ".join(group) for group in alike))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

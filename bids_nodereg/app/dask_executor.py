@@ -16,7 +16,7 @@ from bids_nodereg.app.dask_crew import in_dask
 from bids_nodereg.app.dask_terms import Terms
 from bids_nodereg.app.dask_worker import look
 from bids_nodereg.app.device import use_threads
-from bids_nodereg.app.executors import lost_status, marks_cleared, prepare_worker
+from bids_nodereg.app.executors import lost_status, marks_cleared, prepare_worker, why_unfit
 from bids_nodereg.app.turns import TimedTurns
 from bids_nodereg.app.workers import Lost, Work
 from bids_nodereg.errors import OutputError, UsageError
@@ -80,7 +80,7 @@ def _results(
     with _cluster(config.resources, places) as client:
         terms = _terms(client, turns, config, run, places)
         arguments = (_of_worker(config, terms), run.run_id, run.folder, run.pages)
-        work = Work(prepare_pairs, arguments, lambda _turns: waiting, why_unfit=_why_unfit)
+        work = Work(prepare_pairs, arguments, lambda _turns: waiting, why_unfit=why_unfit)
         yield from in_dask(client, turns, work, terms)
 
 
@@ -185,10 +185,6 @@ def _why_refused(address: str, seen: Look | BaseException | None) -> NodeRegErro
     if seen.read_only:
         return OutputError(f"{worker} {seen.read_only[0]} may not be written to. Mount it writable.")
     return None
-
-
-def _why_unfit(status: Status) -> str:
-    return status.error.rstrip(".") if status.trouble == "device lost" else ""
 
 
 def _status_of(turn: Turn, result: Status | Lost, places: Places) -> Status:

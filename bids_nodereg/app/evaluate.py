@@ -214,11 +214,9 @@ def _in_mask(
 
 def _affine_determinant(forward: PointMap) -> dict[str, float]:
     """Volume change of the affines of a map; nothing of a function that has no such part."""
-    if isinstance(forward, SpatialMap):
-        forward = chain_of(forward)
-    if not isinstance(forward, Chain):
+    if not isinstance(forward, (SpatialMap, Chain)):
         return {}
-    return {"affine_determinant": float(np.linalg.det(forward.affine[:3, :3]))}
+    return {"affine_determinant": float(np.linalg.det(chain_of(forward).affine[:3, :3]))}
 
 
 def _regularity(part: NonAffinePart, grid: Grid, mask: Mask) -> dict[str, float]:

@@ -151,7 +151,7 @@ def in_processes(
     arguments = (config, run.run_id, run.folder, run.pages)
     work = Work(prepare_worker, arguments, lambda _turns: waiting)
     if slots is not None:
-        work = replace(work, slots=slots, why_unfit=_why_unfit)
+        work = replace(work, slots=slots, why_unfit=why_unfit)
     count = 1 if any(turn.is_last for turn in turns) else config.resources.n_procs
     results = in_workers(turns, work, count)
     with closing(marks_cleared(results, waiting, run)) as ended:
@@ -183,8 +183,9 @@ def clear_mark(turn: Turn, run: Run) -> None:
             run.claims.give_back(outputs.claim)
 
 
-def _why_unfit(status: Status) -> str:
-    return status.error if status.trouble == "device lost" else ""
+def why_unfit(status: Status) -> str:
+    """Say why the place of a worker is of no more use, given how its pair ended; empty where it is."""
+    return status.error.rstrip(".") if status.trouble == "device lost" else ""
 
 
 def _status_of(turn: Turn, result: Status | Lost, slots: Slots | None) -> Status:

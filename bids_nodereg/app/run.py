@@ -36,6 +36,7 @@ from bids_nodereg.bids.templates import TEMPLATEFLOW_LINK
 from bids_nodereg.config import as_toml
 from bids_nodereg.errors import MissingInputError, TemporaryError
 from bids_nodereg.files import write_text
+from bids_nodereg.plain_text import first_of
 from bids_nodereg.quality.methods import methods_markdown
 from bids_nodereg.quality.viewer import viewer_library
 
@@ -150,8 +151,7 @@ def _summary(statuses: Sequence[Status], count: int, config: RunConfig) -> int:
     if failed:
         LOG.error("Failed: %s", ", ".join(status.pair for status in failed))
     if doubtful := refused(statuses, "check"):
-        more = f" and {len(doubtful) - MOST_NAMED} more" if len(doubtful) > MOST_NAMED else ""
-        LOG.info("To look at, for the reasons in the reports: %s%s", ", ".join(doubtful[:MOST_NAMED]), more)
+        LOG.info("To look at, for the reasons in the reports: %s", first_of(doubtful, MOST_NAMED))
     if any(status.trouble == "device lost" for status in failed):
         return TemporaryError.exit_code
     refusal = _refuse(statuses, config)

@@ -6,7 +6,6 @@ is read from files (:mod:`bids_nodereg.imaging.chain_files`), or composed, can b
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from bids_nodereg.imaging.maps import DisplacementField, SpatialMap, flattened
 from bids_nodereg.imaging.moves import growth, move, move_by_affine
-from bids_nodereg.imaging.slabs import slab_index, slabs_of
+from bids_nodereg.imaging.slabs import by_slabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,8 +87,10 @@ class Chain:
         return matrix
 
 
-def chain_of(mapping: SpatialMap) -> Chain:
-    """Write one affine and one field as a chain; the map stays the same."""
+def chain_of(mapping: SpatialMap | Chain) -> Chain:
+    """Write one affine and one field as a chain; the map stays the same, and a chain is one already."""
+    if isinstance(mapping, Chain):
+        return mapping
     if mapping.field is None:
         return Chain((mapping.affine,))
     parts: tuple[Part, ...] = (mapping.field, mapping.affine)
@@ -131,10 +132,9 @@ def non_affine_part(mapping: PointMap, fixed: Grid, *, threads: int = 1) -> NonA
     threads
         Number of slabs sampled at a time.
     """
-    if isinstance(mapping, SpatialMap):
-        mapping = chain_of(mapping)
-    if not isinstance(mapping, Chain):
+    if not isinstance(mapping, (SpatialMap, Chain)):
         return NonAffinePart(sample_displacement(mapping, fixed, threads=threads), np.eye(4), own=False)
+    mapping = chain_of(mapping)
     places = [n for n, part in enumerate(mapping.parts) if isinstance(part, DisplacementField)]
     if not places:
         return NonAffinePart(None, np.eye(4), own=True)
@@ -152,12 +152,10 @@ def sample_displacement(mapping: PointMap, grid: Grid, *, threads: int = 1) -> D
 
     Between the centres the result is only the linear interpolation of the map.
     """
-    vectors = np.empty((*grid.shape, 3), np.float32)
 
-    def fill(slab: slice) -> None:
-        points = grid.to_world(slab_index(grid, slab))
-        vectors[slab] = (mapping(points) - points).reshape(vectors[slab].shape)
+    def displacement(voxels: NDArray[np.float64]) -> NDArray[np.float64]:
+        points = grid.to_world(voxels)
+        return mapping(points) - points
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, slabs_of(grid)))
+    vectors = by_slabs(displacement, grid, np.empty((*grid.shape, 3), np.float32), threads)
     return DisplacementField(grid, vectors)

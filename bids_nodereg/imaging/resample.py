@@ -7,7 +7,6 @@ beyond the result stays at a few slabs whatever the size; slabs may run in threa
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from scipy import ndimage
 from bids_nodereg.imaging.chain import Chain, chain_of
 from bids_nodereg.imaging.interpolate import inside_buffer, label_vote, linear
 from bids_nodereg.imaging.maps import SpatialMap
-from bids_nodereg.imaging.slabs import slab_index, slabs_of
+from bids_nodereg.imaging.slabs import by_slabs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,7 +65,7 @@ def pull(
         index = places(voxels)
         return np.stack([sample(index) for sample in samplers], axis=-1)
 
-    return _by_slabs(slab_values, reference, out, threads)
+    return by_slabs(slab_values, reference, out, threads)
 
 
 def warp_image(
@@ -124,7 +123,7 @@ def warp_stack(
     def slab_values(voxels: NDArray[np.float64]) -> NDArray[np.float32]:
         return linear(images, places(voxels))
 
-    return _by_slabs(
+    return by_slabs(
         slab_values, reference, np.empty((*reference.shape, images.shape[3]), np.float32), threads
     )
 
@@ -165,14 +164,13 @@ def jacobian_determinant(mapping: SpatialMap | Chain, grid: Grid, *, threads: in
     NDArray[np.float32]
         ``(i, j, k)`` on ``grid``.
     """
-    chain = chain_of(mapping) if isinstance(mapping, SpatialMap) else mapping
-    from_voxels = Chain((grid.affine, *chain.parts))
+    from_voxels = Chain((grid.affine, *chain_of(mapping).parts))
     voxel = float(np.linalg.det(grid.affine[:3, :3]))
 
     def slab_values(voxels: NDArray[np.float64]) -> NDArray[np.float64]:
         return from_voxels.determinant(voxels) / voxel
 
-    return _by_slabs(slab_values, grid, np.empty(grid.shape, np.float32), threads)
+    return by_slabs(slab_values, grid, np.empty(grid.shape, np.float32), threads)
 
 
 def log_determinant(determinant: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -230,27 +228,7 @@ SAMPLERS: dict[str, Callable[[NDArray[Any]], Sampler]] = {
 
 def _index_map(mapping: PointMap, reference: Grid, grid: Grid) -> PointMap:
     """From voxel indices of a reference to those of a grid; affines that follow one another become one."""
-    if isinstance(mapping, SpatialMap):
-        mapping = chain_of(mapping)
-    if isinstance(mapping, Chain):
+    if isinstance(mapping, (SpatialMap, Chain)):
         to_index = np.asarray(np.linalg.inv(grid.affine), np.float64)
-        return Chain((reference.affine, *mapping.parts, to_index))
+        return Chain((reference.affine, *chain_of(mapping).parts, to_index))
     return lambda index: grid.to_index(mapping(reference.to_world(index)))
-
-
-def _by_slabs(
-    values_at: Callable[[NDArray[np.float64]], NDArray[Any]], grid: Grid, out: NDArray[Any], threads: int
-) -> NDArray[Any]:
-    """Fill ``out`` ``(i, j, k, ...)`` with a function of the voxel indices ``(n, 3)`` of a grid."""
-
-    def fill(slab: slice) -> None:
-        target = out[slab]
-        target[...] = values_at(slab_index(grid, slab)).reshape(target.shape)
-
-    if threads <= 1:
-        for slab in slabs_of(grid):
-            fill(slab)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(fill, slabs_of(grid)))
-    return out

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bids_nodereg.imaging.moves import move_by_affine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from bids_nodereg.geometry import Grid
@@ -39,3 +42,21 @@ def index_between(
     between = np.eye(4) if affine is None else affine
     whole = np.asarray(np.linalg.inv(other.affine) @ between @ grid.affine, np.float64)
     return move_by_affine(slab_index(grid, slab), whole)
+
+
+def by_slabs(
+    values_at: Callable[[NDArray[np.float64]], NDArray[Any]], grid: Grid, out: NDArray[Any], threads: int
+) -> NDArray[Any]:
+    """Fill ``out`` ``(i, j, k, ...)`` with a function of the voxel indices ``(n, 3)`` of a grid."""
+
+    def fill(slab: slice) -> None:
+        target = out[slab]
+        target[...] = values_at(slab_index(grid, slab)).reshape(target.shape)
+
+    if threads <= 1:
+        for slab in slabs_of(grid):
+            fill(slab)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, slabs_of(grid)))
+    return out

@@ -68,7 +68,7 @@ def write_composite_h5(final: Path, mapping: SpatialMap | Chain) -> None:
         If a field's grid is sheared, which ITK cannot express, or there are more parts than all
         programs read in order.
     """
-    chain = chain_of(mapping) if isinstance(mapping, SpatialMap) else mapping
+    chain = chain_of(mapping)
     parts = chain.parts[::-1]  # the one added last acts first
     if len(parts) > MOST_PARTS:
         msg = f"a composite may have at most {MOST_PARTS} parts, got {len(parts)}: compose some of them first"
